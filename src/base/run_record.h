@@ -1,0 +1,48 @@
+// A step writes one folder. run.json in it says which command made it from what, and, written last, that it is complete.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+
+namespace introspect {
+
+struct RunInput {
+  std::string name;  // "target", "records", ...
+  fs::path path;     // a file or a folder; its hash goes into the record
+};
+
+// How a step is begun: compares `settings` and the hashes of `inputs` with <folder>/run.json.
+//   complete:  run.json says complete, with the same settings and inputs: nothing is to be done
+//   resume:    run.json says unfinished, with the same settings and inputs: the step may use what is there
+//   fresh:     the folder is new or was made with other settings (a finished folder of other settings is an Error
+//              with a hint, unless `overwrite`; unfinished work of other settings is an Error too)
+enum class StepState { fresh, resume, complete };
+
+class RunRecord {
+ public:
+  // Creates the folder and writes run.json with "status": "running". `settings` must hold everything that
+  // determines the output (resolved settings, seeds). Throws Error as said above.
+  RunRecord(const fs::path& folder, const std::string& step, const Json& settings, const std::vector<RunInput>& inputs,
+            bool overwrite = false);
+  StepState state() const { return state_; }
+  const fs::path& folder() const { return folder_; }
+
+  void add(const std::string& key, const Json& value);  // a result worth keeping in the record ("counts", "loss")
+  void complete();                                      // status "complete", wall time; written atomically
+
+  // The command line of this process, set once by main.
+  static void set_command(int argc, char** argv);
+
+ private:
+  fs::path folder_;
+  StepState state_ = StepState::fresh;
+  double start_ = 0;
+  struct Held;  // keeps nlohmann/json.hpp out of this header
+  std::shared_ptr<Held> held_;
+};
+
+}  // namespace introspect
