@@ -1,0 +1,70 @@
+// One forward pass for every family. Sequences of any lengths lie end to end ("packed"), so nothing is padded:
+// N is the number of positions of all sequences together, D d_model, V vocab.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "model/model.h"
+#include "model/taps.h"
+
+namespace introspect {
+
+// Keys and values of positions that were computed before, and which of them each sequence of a pass sees in front of
+// its own. Several sequences may see the same range: a prompt prefix is computed once.
+struct KeyValues {
+  std::vector<at::Tensor> keys, values;  // a layer each: [P, kv_heads, head_dim], keys after rotation
+};
+struct Prefix {
+  const KeyValues* cache = nullptr;
+  std::vector<int64_t> begin;   // [sequences] first row of the cache that the sequence sees
+  std::vector<int64_t> length;  // [sequences] how many rows
+};
+
+// Sequences end to end. positions count from 0 in each sequence (from the prefix's length if there is one).
+struct Packed {
+  at::Tensor tokens;             // [N] int64
+  at::Tensor positions;          // [N] int64
+  std::vector<int64_t> starts;   // [sequences + 1] flat position of each sequence's first token, and N
+
+  int64_t sequences() const { return static_cast<int64_t>(starts.size()) - 1; }
+  int64_t size() const { return starts.back(); }
+};
+Packed pack(const std::vector<std::vector<int64_t>>& sequences, const std::vector<int64_t>& first_positions = {});
+
+struct ForwardOptions {
+  Taps* taps = nullptr;
+  const Prefix* prefix = nullptr;
+
+  // A pass may start at a layer, with the residual stream given, and stop before a layer.
+  int64_t first_layer = 0;
+  int64_t last_layer = -1;  // exclusive; -1: all layers, then final norm and head
+  at::Tensor residual;      // [N, D] enters first_layer; undefined: the embedding of the tokens
+
+  // Where logits are wanted: flat positions [M] int64, or undefined for every position. In the last layer only these
+  // positions are carried on behind the keys and values.
+  at::Tensor logits_at;
+  bool want_logits = true;   // false: only captures, residual or cache are wanted
+  bool keep_cache = false;   // return the keys and values of this pass
+  bool training = false;     // LoRA dropout
+  uint64_t dropout_seed = 0;
+
+  // The type of matrix products where weights are fp32: kFloat, or kBFloat16 for mixed precision.
+  at::ScalarType compute = at::kFloat;
+};
+
+struct ForwardResult {
+  at::Tensor logits;    // [M, V], type of the residual stream; undefined if not wanted
+  at::Tensor residual;  // [N, D] (or [M, D]) leaving the last layer that was run, before the final norm
+  KeyValues cache;      // if keep_cache
+};
+
+// Runs the model. Gradients flow to every weight, LoRA factor and tap value that requires them. Throws Error for token
+// ids outside the vocabulary, positions beyond max_positions, and taps that did not fire.
+// Memory: activations of N positions; with gradients wanted, about 12 N (D + F) floats a layer more.
+ForwardResult forward(const Model& model, const Packed& input, const ForwardOptions& options = {});
+
+}  // namespace introspect

@@ -1,0 +1,78 @@
+// A language model as plain structs of tensors. Shapes: D d_model, H heads, K kv_heads, E head_dim, F d_mlp, V vocab.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "model/config.h"
+
+namespace introspect {
+
+// A low-rank update of a linear layer: W x + scale * B A x (PEFT's LoRA).
+struct Lora {
+  at::Tensor a;       // [rank, in]
+  at::Tensor b;       // [out, rank]
+  double scale = 1;   // alpha / rank
+  double dropout = 0; // on x, while training
+};
+
+struct Linear {
+  at::Tensor weight;           // [out, in]
+  at::Tensor bias;             // [out], or undefined
+  std::shared_ptr<Lora> lora;  // or null
+};
+
+struct Block {
+  at::Tensor attention_norm;      // [D]
+  Linear query;                   // [H*E, D]
+  Linear key;                     // [K*E, D]
+  Linear value;                   // [K*E, D]
+  Linear output;                  // [D, H*E]
+  at::Tensor query_norm;          // [E], or undefined
+  at::Tensor key_norm;            // [E], or undefined
+  at::Tensor mlp_norm;            // [D]
+  Linear gate;                    // [F, D]
+  Linear up;                      // [F, D]
+  Linear down;                    // [D, F]
+};
+
+struct Model {
+  ModelConfig config;
+  at::Tensor embedding;  // [V, D]
+  std::vector<Block> blocks;
+  at::Tensor final_norm;  // [D]
+  at::Tensor head;        // [V, D]; the same tensor as `embedding` where tied
+};
+
+struct LoadOptions {
+  at::ScalarType dtype = at::kFloat;
+  std::string device = "cpu";
+};
+
+// Bytes that the weights take once loaded, for the estimate printed before loading.
+uint64_t weight_bytes(const ModelConfig& config, at::ScalarType dtype);
+
+// Opens a Hugging Face folder: config.json and model.safetensors or its shards. Weights are mapped and copied once to
+// the wanted type and device: memory is that of the result (plus one tensor). Throws Error for a missing tensor, one of
+// another shape, NaN-free is not checked here. Tensors of the checkpoint that the family does not know are an Error
+// too, except the rotary tables that old checkpoints carry.
+Model load_model(const fs::path& folder, const LoadOptions& options = {});
+
+// Writes config.json and model.safetensors in `dtype`. LoRA updates are not merged; see lora.h.
+void save_model(const Model& model, const fs::path& folder, at::ScalarType dtype);
+
+// A freshly initialised model: normal(0, 0.02), residual outputs scaled by 1/sqrt(2 layers), norms one. `seed` decides.
+Model create_model(const ModelConfig& config, uint64_t seed);
+
+// A copy that shares nothing with `model`.
+Model clone_model(const Model& model);
+
+// Every weight that training may change, with its checkpoint name. (LoRA factors: see lora.h.)
+std::vector<std::pair<std::string, at::Tensor>> parameters(Model& model);
+void require_gradients(Model& model, bool wanted);
+
+}  // namespace introspect
