@@ -1,4 +1,7 @@
 // JSON, JSONL and TOML reading with errors that name the file, the key and the line.
+//
+// Json keeps the order of keys, and so finds a key by going through them: read a vocabulary of 100,000 entries by
+// iterating over items(), never by looking up its keys one by one.
 #pragma once
 
 #include <filesystem>
@@ -17,6 +20,8 @@ namespace fs = std::filesystem;
 // The whole file as JSON. Throws Error naming the path and the byte of the first fault.
 Json read_json(const fs::path& path);
 Json parse_json(std::string_view text, std::string_view label);
+// The same, but a key that an object holds twice is an Error (elsewhere its last value counts, as in Python).
+Json parse_json_unique(std::string_view text, std::string_view label);
 
 // Every line of a JSONL file, in order; empty lines are passed over. Throws Error "(path:line)" on a broken line.
 void for_each_json_line(const fs::path& path, const std::function<void(size_t line, const Json&)>& visit);
@@ -30,8 +35,9 @@ Json parse_toml(std::string_view text, std::string_view label);
 void write_json(const fs::path& path, const Json& value);
 void write_json_lines(const fs::path& path, const std::vector<Json>& lines);
 
-// Typed access: value of `key` in `object`, or an Error naming key, wanted type, what stood there, and `label` (a path).
-// Instantiated for bool, int64_t, int, double, std::string, std::vector<int64_t>, std::vector<double>, std::vector<std::string>.
+// Typed access: value of `key` in `object`, or an Error naming key, wanted type, what stood there, and `label` (a
+// path). Instantiated for bool, int64_t, int, double, std::string, std::vector<int64_t>, std::vector<double>,
+// std::vector<std::string>.
 template <class T>
 T json_get(const Json& object, const std::string& key, std::string_view label);
 // The same with a value for an absent or null key.

@@ -16,8 +16,8 @@ class Progress {
   Progress(std::string title, int64_t total, std::string unit = "");
   ~Progress();
   void advance(int64_t count = 1);
-  void set(int64_t done);                       // absolute position, for resumed work
-  void note(std::string_view text);             // shown behind the bar: "loss 2.31 | 4,100 tokens/s"
+  void set(int64_t done);            // absolute position; before the first advance(): where resumed work begins
+  void note(std::string_view text);  // shown behind the bar: "loss 2.31 | 4,100 tokens/s"
   void finish();
 
  private:

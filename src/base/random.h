@@ -13,10 +13,10 @@ class Random {
  public:
   Random(uint64_t seed, std::string_view name);
 
-  uint64_t next();                      // 64 uniform bits (xoshiro256++)
-  double uniform();                     // [0, 1)
-  uint64_t below(uint64_t bound);       // [0, bound), unbiased; bound > 0
-  double normal();                      // mean 0, variance 1
+  uint64_t next();                                      // 64 uniform bits (xoshiro256++)
+  double uniform();                                     // [0, 1)
+  uint64_t below(uint64_t bound);                       // [0, bound), unbiased; bound > 0
+  double normal();                                      // mean 0, variance 1
   size_t weighted(const std::vector<double>& weights);  // an index with probability proportional to its weight
 
   template <class T>

@@ -1,12 +1,13 @@
-// A step writes one folder. run.json in it says which command made it from what, and, written last, that it is complete.
+// A step writes one folder. run.json in it says which command made it from what, and, written last, that it is
+// complete.
 #pragma once
+
+#include "base/json.h"
 
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "base/json.h"
 
 namespace introspect {
 

@@ -17,9 +17,9 @@ namespace introspect {
 namespace fs = std::filesystem;
 
 struct TensorInfo {
-  std::string dtype;            // as written in the file: "F32", "BF16", ...
+  std::string dtype;  // as written in the file: "F32", "BF16", ...
   std::vector<int64_t> shape;
-  uint64_t offset = 0;          // of the first byte, from the beginning of the file
+  uint64_t offset = 0;  // of the first byte, from the beginning of the file
   uint64_t bytes = 0;
 };
 
@@ -51,10 +51,10 @@ class Checkpoint {
  public:
   explicit Checkpoint(const fs::path& folder, const std::string& stem = "model");
   bool contains(const std::string& name) const;
-  at::Tensor get(const std::string& name) const;         // as Safetensors::get
+  at::Tensor get(const std::string& name) const;  // as Safetensors::get
   const TensorInfo& info(const std::string& name) const;
-  std::vector<std::string> names() const;                // sorted
-  uint64_t bytes() const;                                // of all tensors
+  std::vector<std::string> names() const;  // sorted
+  uint64_t bytes() const;                  // of all tensors
 
  private:
   fs::path folder_;
