@@ -34,8 +34,12 @@ void write_text(const fs::path& path, std::string_view text);  // atomic
 // SHA-256 in hexadecimal.
 std::string sha256_text(std::string_view text);
 std::string sha256_file(const fs::path& path);
-// Of a folder: over the names and hashes of its files, recursively, in sorted order. run.json is left out
-// (it holds times), and so are temporaries.
+// Tells versions of an input apart without reading gigabytes: up to 64 MB the file's SHA-256; of a larger file
+// "sampled:" and the SHA-256 of its size, its first and last MiB and 4 KiB of every MiB between. A tensor of a MiB or
+// more that changed is seen; a change of a few numbers in the midst of a large file may not be. Independent of times.
+std::string fingerprint_file(const fs::path& path);
+// Of a folder: SHA-256 over the names and fingerprints of its files, recursively, in sorted order. run.json is left
+// out (it holds times), and so are temporaries and whatever begins with a dot (.git, .cache).
 std::string sha256_folder(const fs::path& folder);
 
 }  // namespace introspect

@@ -19,8 +19,10 @@ struct RunInput {
 // How a step is begun: compares `settings` and the hashes of `inputs` with <folder>/run.json.
 //   complete:  run.json says complete, with the same settings and inputs: nothing is to be done
 //   resume:    run.json says unfinished, with the same settings and inputs: the step may use what is there
-//   fresh:     the folder is new or was made with other settings (a finished folder of other settings is an Error
-//              with a hint, unless `overwrite`; unfinished work of other settings is an Error too)
+//   fresh:     the folder is new, or `overwrite` was given: work of other settings is then removed, except subfolders
+//              with a run.json of their own and inputs. Without `overwrite` work of other settings, finished or not,
+//              is an Error with a hint.
+// Where an input lies does not matter, only its hash (files.h: fingerprint_file, sha256_folder).
 enum class StepState { fresh, resume, complete };
 
 class RunRecord {
@@ -41,7 +43,6 @@ class RunRecord {
  private:
   fs::path folder_;
   StepState state_ = StepState::fresh;
-  double start_ = 0;
   struct Held;  // keeps nlohmann/json.hpp out of this header
   std::shared_ptr<Held> held_;
 };

@@ -18,6 +18,10 @@ namespace introspect {
 
 namespace {
 
+constexpr uint64_t kSampledFrom = 64'000'000;
+constexpr uint64_t kPiece = 1 << 20;
+constexpr uint64_t kSample = 4096;
+
 // The first 32 bits of the fractional parts of the cube roots of the first 64 primes.
 constexpr uint32_t kRound[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
@@ -90,32 +94,71 @@ std::string sha256_text(std::string_view text) {
   return hash.finish();
 }
 
-std::string sha256_file(const fs::path& path) {
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  int code = errno;
-  Sha256 hash;
-  if (descriptor >= 0) {
-    std::vector<char> buffer(1 << 20);
-    ssize_t count = 0;
-    do {
-      count = ::read(descriptor, buffer.data(), buffer.size());
-      code = errno;
-      if (count > 0) hash.add(buffer.data(), static_cast<size_t>(count));
-    } while (count > 0 || (count < 0 && code == EINTR));
-    ::close(descriptor);
-    if (count == 0) return hash.finish();
+namespace {
+
+// Feeds up to `count` bytes from `offset` on; returns how many there were.
+uint64_t add_range(Sha256& hash, int descriptor, uint64_t offset, uint64_t count, const fs::path& path) {
+  std::vector<char> buffer(std::min<uint64_t>(count, kPiece));
+  uint64_t done = 0;
+  while (done < count) {
+    const ssize_t read = ::pread(descriptor, buffer.data(), std::min<uint64_t>(count - done, buffer.size()),
+                                 static_cast<off_t>(offset + done));
+    if (read < 0 && errno == EINTR) continue;
+    if (read < 0) fail("files", fmt::format("cannot hash: {} ({})", std::strerror(errno), path.string()));
+    if (read == 0) break;
+    hash.add(buffer.data(), static_cast<size_t>(read));
+    done += static_cast<uint64_t>(read);
   }
-  fail("files", fmt::format("cannot hash: {} ({})", std::system_category().message(code), path.string()));
+  return done;
+}
+
+// An open file that closes itself.
+struct Reading {
+  explicit Reading(const fs::path& path) : descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (descriptor < 0) fail("files", fmt::format("cannot open: {} ({})", std::strerror(errno), path.string()));
+  }
+  ~Reading() { ::close(descriptor); }
+  Reading(const Reading&) = delete;
+  Reading& operator=(const Reading&) = delete;
+  int descriptor;
+};
+
+}  // namespace
+
+std::string sha256_file(const fs::path& path) {
+  const Reading file(path);
+  Sha256 hash;
+  add_range(hash, file.descriptor, 0, UINT64_MAX, path);
+  return hash.finish();
+}
+
+std::string fingerprint_file(const fs::path& path) {
+  std::error_code error;
+  const uint64_t size = fs::file_size(path, error);
+  if (error) fail("files", fmt::format("cannot hash: {} ({})", error.message(), path.string()));
+  if (size <= kSampledFrom) return sha256_file(path);
+  const Reading file(path);
+  Sha256 hash;
+  const std::string size_text = std::to_string(size) + "\n";
+  hash.add(size_text.data(), size_text.size());
+  add_range(hash, file.descriptor, 0, kPiece, path);
+  for (uint64_t at = kPiece; at < size - kPiece; at += kPiece) add_range(hash, file.descriptor, at, kSample, path);
+  add_range(hash, file.descriptor, size - kPiece, kPiece, path);
+  return "sampled:" + hash.finish();
 }
 
 std::string sha256_folder(const fs::path& folder) {
   std::error_code error;
   std::vector<std::string> names;
-  // Model folders of the Hugging Face cache consist of links to files: links to files count as files.
   for (fs::recursive_directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     std::error_code ignored;
-    if (!entry->is_regular_file(ignored)) continue;
-    if (entry->path().filename() == "run.json" || entry->path().extension() == ".tmp") continue;
+    const std::string name = entry->path().filename().string();
+    if (name.starts_with(".")) {
+      if (entry->is_directory(ignored)) entry.disable_recursion_pending();
+      continue;
+    }
+    // Model folders of the Hugging Face cache consist of links to files: links to files count as files.
+    if (!entry->is_regular_file(ignored) || name == "run.json" || name.ends_with(".tmp")) continue;
     names.push_back(entry->path().lexically_relative(folder).generic_string());
   }
   if (error) fail("files", fmt::format("cannot list: {} ({})", error.message(), folder.string()));
@@ -124,7 +167,8 @@ std::string sha256_folder(const fs::path& folder) {
   for (const std::string& name : names) {
     // The terminating zero keeps ("ab", ...) and ("a", "b...") apart.
     hash.add(name.c_str(), name.size() + 1);
-    hash.add(sha256_file(folder / name).data(), 64);
+    const std::string fingerprint = fingerprint_file(folder / name);
+    hash.add(fingerprint.data(), fingerprint.size());
   }
   return hash.finish();
 }
