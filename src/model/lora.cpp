@@ -1,0 +1,171 @@
+#include "model/lora.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/random.h"
+#include "base/safetensors.h"
+#include "model/names.h"
+
+namespace introspect {
+
+namespace {
+
+constexpr const char* prefix = "base_model.model.";
+
+bool is_target(const LoraConfig& config, const std::string& module) {
+  return std::find(config.targets.begin(), config.targets.end(), module) != config.targets.end();
+}
+
+// Settings of PEFT that change what an adapter computes and that are not supported here.
+void refuse_unsupported(const Json& json, const std::string& label) {
+  for (const char* key : {"use_dora", "fan_in_fan_out", "lora_bias"}) {
+    if (json_get_or<bool>(json, key, false, label)) {
+      fail("lora", fmt::format("{}: got true, which is not supported ({})", key, label));
+    }
+  }
+  const std::string bias = json_get_or<std::string>(json, "bias", "none", label);
+  if (bias != "none") fail("lora", fmt::format("bias: got '{}', expected none ({})", bias, label));
+  for (const char* key : {"rank_pattern", "alpha_pattern", "modules_to_save"}) {
+    const auto found = json.find(key);
+    if (found != json.end() && !found->is_null() && !found->empty()) {
+      fail("lora", fmt::format("{}: got {}, which is not supported ({})", key, found->dump(), label));
+    }
+  }
+}
+
+}  // namespace
+
+void add_lora(Model& model, const LoraConfig& config, uint64_t seed) {
+  if (config.rank < 1) fail_usage("lora", fmt::format("rank: got {}, expected at least 1", config.rank));
+  std::set<std::string> missing(config.targets.begin(), config.targets.end());
+  for (const NamedLinear& named : named_linears(model)) {
+    if (!is_target(config, named.module)) continue;
+    missing.erase(named.module);
+    const at::Tensor& weight = named.linear->weight;
+    auto lora = std::make_shared<Lora>();
+    lora->scale = config.alpha / static_cast<double>(config.rank);
+    lora->dropout = config.dropout;
+    // kaiming uniform with a = sqrt(5): uniform in +- 1 / sqrt(in)
+    const double bound = 1.0 / std::sqrt(static_cast<double>(weight.size(1)));
+    Random random(seed, "lora " + named.name);
+    at::Tensor a = at::empty({config.rank, weight.size(1)});
+    float* values = a.data_ptr<float>();
+    for (int64_t i = 0; i < a.numel(); ++i) values[i] = static_cast<float>((2 * random.uniform() - 1) * bound);
+    lora->a = a.to(weight.device());
+    lora->b = at::zeros({weight.size(0), config.rank}, lora->a.options());
+    named.linear->lora = lora;
+  }
+  if (!missing.empty()) {
+    fail_usage("lora", fmt::format("target '{}': no linear layer of {} has this name", *missing.begin(),
+                                   model.config.family));
+  }
+}
+
+LoraConfig load_lora(Model& model, const fs::path& folder) {
+  const fs::path path = folder / "adapter_config.json";
+  const Json json = read_json(path);
+  const std::string label = path.string();
+  refuse_unsupported(json, label);
+  LoraConfig config;
+  config.rank = json_get<int64_t>(json, "r", label);
+  config.alpha = json_get<double>(json, "lora_alpha", label);
+  config.dropout = json_get_or<double>(json, "lora_dropout", 0.0, label);
+  const bool stabilised = json_get_or<bool>(json, "use_rslora", false, label);
+  if (json.contains("target_modules") && json["target_modules"].is_array()) {
+    config.targets = json_get<std::vector<std::string>>(json, "target_modules", label);
+  }
+
+  const Checkpoint checkpoint(folder, "adapter_model");
+  std::set<std::string> unmatched;
+  for (const std::string& name : checkpoint.names()) unmatched.insert(name);
+  for (const NamedLinear& named : named_linears(model)) {
+    const std::string a_name = prefix + named.name + ".lora_A.weight";
+    const std::string b_name = prefix + named.name + ".lora_B.weight";
+    if (!checkpoint.contains(a_name) && !checkpoint.contains(b_name)) {
+      if (is_target(config, named.module)) fail("lora", fmt::format("'{}' is missing ({})", a_name, folder.string()));
+      continue;
+    }
+    if (!checkpoint.contains(a_name) || !checkpoint.contains(b_name)) {
+      fail("lora", fmt::format("'{}' has only one of its two factors ({})", named.name, folder.string()));
+    }
+    unmatched.erase(a_name);
+    unmatched.erase(b_name);
+    const at::Tensor& weight = named.linear->weight;
+    auto lora = std::make_shared<Lora>();
+    lora->a = checkpoint.get(a_name).to(weight.device(), at::kFloat, false, true);
+    lora->b = checkpoint.get(b_name).to(weight.device(), at::kFloat, false, true);
+    const int64_t rank = lora->a.dim() == 2 ? lora->a.size(0) : -1;
+    if (rank != config.rank || lora->a.size(1) != weight.size(1) || lora->b.dim() != 2 ||
+        lora->b.size(0) != weight.size(0) || lora->b.size(1) != rank) {
+      fail("lora", fmt::format("'{}': the factors do not fit a linear layer of [{}, {}] and rank {} ({})", named.name,
+                               weight.size(0), weight.size(1), config.rank, folder.string()),
+           "a transposed factor would load elsewhere and compute something else");
+    }
+    const double rank_value = static_cast<double>(rank);
+    lora->scale = config.alpha / (stabilised ? std::sqrt(rank_value) : rank_value);
+    lora->dropout = config.dropout;
+    named.linear->lora = lora;
+  }
+  if (!unmatched.empty()) {
+    fail("lora", fmt::format("{} keys match no linear layer of this model, the first '{}' ({})", unmatched.size(),
+                             *unmatched.begin(), folder.string()),
+         "the adapter may belong to another model");
+  }
+  return config;
+}
+
+void save_lora(const Model& model, const LoraConfig& config, const fs::path& folder, const std::string& base_model) {
+  Model shared = model;
+  std::vector<std::pair<std::string, at::Tensor>> tensors = lora_parameters(shared);
+  for (auto& [name, tensor] : tensors) tensor = tensor.detach();
+  fs::create_directories(folder);
+  write_safetensors(folder / "adapter_model.safetensors", tensors, {{"format", "pt"}});
+  Json json;
+  json["peft_type"] = "LORA";
+  json["task_type"] = "CAUSAL_LM";
+  json["base_model_name_or_path"] = base_model;
+  json["r"] = config.rank;
+  json["lora_alpha"] = config.alpha;
+  json["lora_dropout"] = config.dropout;
+  json["target_modules"] = config.targets;
+  json["bias"] = "none";
+  json["fan_in_fan_out"] = false;
+  json["inference_mode"] = true;
+  json["modules_to_save"] = nullptr;
+  json["use_dora"] = false;
+  json["use_rslora"] = false;
+  write_json(folder / "adapter_config.json", json);
+}
+
+void remove_lora(Model& model) {
+  for (const NamedLinear& named : named_linears(model)) named.linear->lora.reset();
+}
+
+void merge_lora(Model& model) {
+  for (const NamedLinear& named : named_linears(model)) {
+    if (!named.linear->lora) continue;
+    const Lora& lora = *named.linear->lora;
+    const at::Tensor update = at::matmul(lora.b.detach(), lora.a.detach()) * lora.scale;
+    named.linear->weight = named.linear->weight.detach() + update.to(named.linear->weight.scalar_type());
+    named.linear->lora.reset();
+  }
+}
+
+std::vector<std::pair<std::string, at::Tensor>> lora_parameters(Model& model) {
+  std::vector<std::pair<std::string, at::Tensor>> list;
+  for (const NamedLinear& named : named_linears(model)) {
+    if (!named.linear->lora) continue;
+    list.emplace_back(prefix + named.name + ".lora_A.weight", named.linear->lora->a);
+    list.emplace_back(prefix + named.name + ".lora_B.weight", named.linear->lora->b);
+  }
+  return list;
+}
+
+}  // namespace introspect
