@@ -5,14 +5,15 @@
 // Python reads it in three lines: see docs/DATASETS.md.
 #pragma once
 
+#include "base/json.h"
+
 #include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
-
-#include "base/json.h"
+#include <nlohmann/json.hpp>
 
 namespace introspect {
 
@@ -21,7 +22,7 @@ std::string split_name(Split split);
 Split parse_split(const std::string& name);  // throws Error
 
 struct Example {
-  std::string id;               // unique in the data set: "patching-000017"
+  std::string id;  // unique in the data set: "patching-000017"
   Split split = Split::train;
   std::string cluster;          // what intervals and tests resample: the prompt, the subject, the feature
   std::vector<int64_t> layers;  // where the vector was taken and put
@@ -45,8 +46,12 @@ struct Dataset {
   std::vector<const Example*> of(Split split) const;
 };
 
+// dataset.json is written last and gets the keys "task" and "counts" (examples of each split), whatever info says.
+// Throws Error for text that is not UTF-8 (JSON could not hold it, and replacing letters could make two different
+// answers equal), a duplicate id, or a vector row that is not there.
 void save_dataset(const Dataset& dataset, const fs::path& folder);
-// Throws Error naming file and line for a broken example, a duplicate id, or a vector row that is not there.
+// Throws Error naming file and line for a broken example, a duplicate id, or a vector row that is not there; and for
+// counts that disagree with dataset.json (a file cut short). `vectors` views the mapped file: never write to it.
 Dataset load_dataset(const fs::path& folder);
 
 }  // namespace introspect

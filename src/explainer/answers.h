@@ -16,17 +16,19 @@ struct Answer {
 };
 
 // The answer's parts (paper, App. H): "The most likely output would change to <<<new>>>." or
-// "The output would remain unchanged from <<<old>>>.". Lenient about case, blanks and what follows.
+// "The output would remain unchanged from <<<old>>>.". Lenient about case (ASCII), blanks and what follows; the words
+// right before <<< must be "would change to" or "would remain unchanged from", and >>> must be there.
 struct ParsedAnswer {
   bool changed = false;
-  std::string content;  // between <<< and >>>
+  std::string content;  // between <<< and >>>, trimmed
 };
 std::optional<ParsedAnswer> parse_answer(const std::string& text);
 
-// The ground truth in words.
+// The ground truth in words; content is trimmed.
 std::string answer_words(bool changed, const std::string& content);
 
 void save_answers(const std::vector<Answer>& answers, const fs::path& file);
+// Throws Error naming file and line for a broken line or an id that stands there twice.
 std::vector<Answer> load_answers(const fs::path& file);
 
 }  // namespace introspect

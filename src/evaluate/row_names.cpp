@@ -1,0 +1,94 @@
+#include "evaluate/row_names.h"
+
+#include <algorithm>
+
+namespace introspect {
+
+namespace {
+
+std::string spaced(std::string name) {
+  std::replace(name.begin(), name.end(), '_', ' ');
+  return name;
+}
+
+}  // namespace
+
+const std::vector<RowName>& row_names() {
+  static const std::vector<RowName> names = {
+      {"self", "trained", "self", RowKind::explainer},
+      {"next", "trained", "next (self, trained on)", RowKind::explainer},
+      {"twin", "trained", "twin (another seed)", RowKind::explainer},
+      {"continued_twin", "trained", "continued twin", RowKind::explainer},
+      {"self", "retrained_without_vector", "self, retrained without vector", RowKind::ablation},
+      {"self", "zero_vector", "self, zero vector at test", RowKind::ablation},
+      {"self", "random_vector", "self, random vector at test", RowKind::ablation},
+      {"self", "shuffled_vector", "self, another item's vector", RowKind::ablation},
+      {"self", "shuffled_in_cell", "self, another vector of the cell", RowKind::ablation},
+      {"self", "few_shot", "self, few-shot, untrained", RowKind::floor},
+      {"self", "untrained", "self, untrained", RowKind::floor},
+      {"none", "always_changed", "always changed, by relation", RowKind::floor},
+      {"none", "majority_relation", "majority by relation", RowKind::floor},
+      {"none", "majority_cell", "majority by token and block", RowKind::floor},
+      {"none", "always_unchanged", "always unchanged", RowKind::floor},
+      {"none", "most_frequent_answer", "most frequent answer", RowKind::floor},
+  };
+  return names;
+}
+
+RowName row_name(const std::string& explainer, const std::string& condition) {
+  for (const RowName& name : row_names()) {
+    if (name.explainer == explainer && name.condition == condition) return name;
+  }
+  RowName name{explainer, condition, spaced(explainer), RowKind::explainer};
+  if (condition == "trained") return name;
+  name.label = explainer == "none" ? spaced(condition) : spaced(explainer) + ", " + spaced(condition);
+  const bool about_vector =
+      condition.find("vector") != std::string::npos || condition.find("shuffled") != std::string::npos;
+  name.kind = about_vector ? RowKind::ablation : RowKind::floor;
+  return name;
+}
+
+int row_place(const std::string& explainer, const std::string& condition) {
+  const std::vector<RowName>& names = row_names();
+  const RowKind kind = row_name(explainer, condition).kind;
+  // Even places for the known rows; the odd one behind the last of a kind for the others.
+  int place = 0;
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (names[i].explainer == explainer && names[i].condition == condition) return static_cast<int>(2 * i);
+    if (names[i].kind == kind) place = static_cast<int>(2 * i + 1);
+  }
+  return place;
+}
+
+std::string metric_label(const std::string& metric) {
+  if (metric == "content_on_changed") return "content on changed items";
+  if (metric == "content_on_unchanged") return "content on unchanged items";
+  if (metric == "content_match") return "content match";
+  if (metric == "has_changed_f1") return "has-changed F1";
+  if (metric == "derived_f1") return "derived-flag F1";
+  if (metric == "exact_match") return "exact match";
+  return spaced(metric);
+}
+
+std::string metric_meaning(const std::string& metric) {
+  if (metric == "content_on_changed") {
+    return "Of the items whose answer the patch changes: the share for which the explainer names the new answer. Only "
+           "the vector can tell it.";
+  }
+  if (metric == "content_on_unchanged") {
+    return "Of the items whose answer stays: the share for which the explainer names the answer. Knowing the fact is "
+           "enough.";
+  }
+  if (metric == "content_match") return "Of all items: the share for which the explainer names the answer.";
+  if (metric == "has_changed_f1") {
+    return "Whether the explainer's words say rightly that the answer changes: F1, the mean over changed and "
+           "unchanged items. 50 is chance where half of the items change.";
+  }
+  if (metric == "derived_f1") {
+    return "The same for the answer it names: changed if that differs from what the target says without the patch.";
+  }
+  if (metric == "exact_match") return "Of all items: the share answered right to the word.";
+  return "";
+}
+
+}  // namespace introspect

@@ -1,0 +1,35 @@
+// The rows that tables and figures know by name. A row is an explainer under a condition; scores hold the short
+// names, pages show the labels. Names that are not listed are shown as they are, with blanks for underscores.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace introspect {
+
+enum class RowKind {
+  explainer,  // trained to explain the target, and asked as it was trained
+  ablation,   // an explainer from which the vector is taken away or replaced
+  floor       // knows no more than the question, or was not trained
+};
+
+struct RowName {
+  std::string explainer, condition;
+  std::string label;
+  RowKind kind;
+};
+
+// In the order in which rows are shown.
+const std::vector<RowName>& row_names();
+// Of a listed row its entry; of another one an entry made up: its label "explainer, condition", its kind explainer if
+// the condition is "trained", ablation if it speaks of a vector, else floor.
+RowName row_name(const std::string& explainer, const std::string& condition);
+// Place in row_names(); unknown rows come after their kind's known ones.
+int row_place(const std::string& explainer, const std::string& condition);
+
+// "content on changed items" for "content_on_changed"; an unknown name with blanks for underscores.
+std::string metric_label(const std::string& metric);
+// One sentence: what the metric counts. Empty for an unknown name.
+std::string metric_meaning(const std::string& metric);
+
+}  // namespace introspect

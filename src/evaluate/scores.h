@@ -1,0 +1,38 @@
+// How rows of answers become scores.
+#pragma once
+
+#include "dataset/example.h"
+#include "evaluate/score.h"
+#include "evaluate/statistics.h"
+#include "explainer/answers.h"
+
+#include <string>
+#include <vector>
+
+namespace introspect {
+
+// One explainer under one condition; one set of answers for each seed of its training.
+struct Row {
+  std::string explainer, condition;
+  std::vector<std::vector<Answer>> seeds;
+};
+
+struct ScoreOptions {
+  StatisticsOptions statistics;
+  Split split = Split::test;
+  // Attributes whose every value becomes a group; one that no example has is passed over.
+  std::vector<std::string> group_by = {"token_type", "block", "relation"};
+};
+
+// Every row on every metric and group. Where no truth has the form of parse_answer (feature descriptions), exact match
+// is the only metric. Throws Error for an answer to an unknown example, two to one, or an example without answer.
+std::vector<Score> score_rows(const Dataset& dataset, const std::vector<Row>& rows, const ScoreOptions& options);
+std::vector<Score> score_rows(const Dataset& dataset, const std::vector<Row>& rows, uint64_t seed);
+
+// Every two rows on all items.
+std::vector<Comparison> compare_rows(const Dataset& dataset, const std::vector<Row>& rows, const ScoreOptions& options);
+
+// The scores of a row: one item score an example of the split, in their order.
+std::vector<ItemScore> score_answers(const std::vector<const Example*>& examples, const std::vector<Answer>& answers);
+
+}  // namespace introspect
