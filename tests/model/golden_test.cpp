@@ -33,7 +33,8 @@ struct Golden {
 
   explicit Golden(const fs::path& at)
       : folder(at), model(load_model(at)), expected(at / "expected.safetensors") {
-    for (const Json& prompt : read_json(at / "prompts.json")["prompts"]) {
+    const Json json = read_json(at / "prompts.json");
+    for (const Json& prompt : json["prompts"]) {
       prompts.push_back(prompt["tokens"].get<std::vector<int64_t>>());
     }
   }
@@ -52,6 +53,10 @@ TEST_P(GoldenModel, LogitsAndResidualStatesEqualTheReference) {
     worst = std::max(worst, log_probability_difference(logits, golden.expected.get("logits." + std::to_string(i))));
   }
   EXPECT_LT(worst, log_probability_tolerance);
+  if (!golden.expected.contains("resid.4.0")) {
+    std::printf("%-12s log-probabilities %.1e (the reference holds no residual states)\n", GetParam(), worst);
+    return;
+  }
 
   Taps taps;
   taps.push_back(Tap::capture({PlaceKind::resid_pre, 0}));
