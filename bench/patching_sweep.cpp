@@ -1,0 +1,153 @@
+// How fast the patching sweep is against full re-runs of every patched prompt: one at a time, and packed in batches.
+//   bench_patching_sweep [--model FOLDER] [--facts FOLDER] [--prompts N] [--rows N]
+// Without a model: a random one of the bundled shape and random tokens.
+#include "base/random.h"
+#include "model/model.h"
+#include "procedure/patching.h"
+#include "procedure/sweep.h"
+
+#include <chrono>
+#include <cstdlib>
+#include <string>
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
+namespace introspect {
+namespace {
+
+ModelConfig bundled_shape() {
+  ModelConfig config;
+  config.family = "llama";
+  config.vocab_size = 4096;
+  config.d_model = 192;
+  config.layers = 8;
+  config.heads = config.kv_heads = 3;
+  config.head_dim = 64;
+  config.d_mlp = 512;
+  config.max_positions = 128;
+  config.tied_embeddings = true;
+  return config;
+}
+
+std::vector<SweepPrompt> random_prompts(int64_t count, int64_t vocabulary) {
+  Random random(1, "bench");
+  std::vector<SweepPrompt> prompts;
+  for (int64_t p = 0; p < count; ++p) {
+    SweepPrompt prompt;
+    const int64_t length = 40 + static_cast<int64_t>(random.below(11));
+    for (int64_t t = 0; t < length; ++t) {
+      prompt.tokens.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(vocabulary))));
+      prompt.counterfactual.push_back(static_cast<int64_t>(random.below(static_cast<uint64_t>(vocabulary))));
+      if (t == 0) continue;
+      prompt.positions.push_back(t);
+      prompt.sources.push_back(t);
+    }
+    prompt.answer = {1};
+    prompts.push_back(std::move(prompt));
+  }
+  return prompts;
+}
+
+std::vector<SweepPrompt> fact_prompts(const Model& model, const std::string& model_folder,
+                                      const std::string& facts_folder, int64_t count) {
+  PatchingSettings settings;
+  settings.pairs.max_pairs = count;
+  DropReport dropped;
+  std::vector<SweepPrompt> prompts;
+  for (const PatchPrompt& prompt :
+       make_patch_prompts(model, Tokenizer::open(model_folder), read_facts(facts_folder), settings, dropped)) {
+    prompts.push_back(sweep_prompt_of(prompt));
+  }
+  return prompts;
+}
+
+struct Timing {
+  double patches = 0, seconds = 0;
+  double rate() const { return patches / seconds; }
+};
+
+template <class Run>
+Timing timed(const Run& run) {
+  const auto start = std::chrono::steady_clock::now();
+  const std::vector<SweepResult> results = run();
+  Timing timing;
+  timing.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  for (const SweepResult& result : results) {
+    for (const auto& block : result.after) timing.patches += static_cast<double>(block.size());
+  }
+  return timing;
+}
+
+int64_t differing(const std::vector<SweepResult>& a, const std::vector<SweepResult>& b) {
+  int64_t count = 0;
+  for (size_t p = 0; p < a.size(); ++p) {
+    for (size_t block = 0; block < a[p].after.size(); ++block) {
+      for (size_t i = 0; i < a[p].after[block].size(); ++i) count += a[p].after[block][i] != b[p].after[block][i];
+    }
+  }
+  return count;
+}
+
+int run(int argc, char** argv) {
+  std::string model_folder, facts_folder = INTROSPECT_SOURCE_DIR "/facts";
+  int64_t count = 64;
+  SweepSettings settings;
+  settings.only_correct = false;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    const std::string option = argv[i];
+    if (option == "--model") model_folder = argv[i + 1];
+    if (option == "--facts") facts_folder = argv[i + 1];
+    if (option == "--prompts") count = std::atoll(argv[i + 1]);
+    if (option == "--rows") settings.rows_per_pass = std::atoll(argv[i + 1]);
+  }
+  const Model model = model_folder.empty() ? create_model(bundled_shape(), 1) : load_model(model_folder);
+  const std::vector<SweepPrompt> prompts = model_folder.empty()
+                                               ? random_prompts(count, model.config.vocab_size)
+                                               : fact_prompts(model, model_folder, facts_folder, count);
+  const std::vector<SweepPrompt> few(prompts.begin(), prompts.begin() + std::min<int64_t>(4, std::ssize(prompts)));
+  double positions = 0;
+  for (const SweepPrompt& prompt : prompts) positions += static_cast<double>(prompt.tokens.size());
+  fmt::print("{} prompts of {:.1f} tokens, {} layers in {} blocks, {} threads\n", prompts.size(),
+             positions / static_cast<double>(prompts.size()), model.config.layers, settings.blocks,
+             at::get_num_threads());
+
+  // warm up, and see that all three say the same
+  const auto ours = sweep_prompts(model, few, settings);
+  fmt::print("labels that differ: {} from single runs, {} from batched runs\n",
+             differing(ours, sweep_by_full_runs(model, few, settings, 1)),
+             differing(ours, sweep_by_full_runs(model, few, settings, 45)));
+
+  // Batched runs are given the best of three batch sizes. Rounds are interleaved, so that a busy machine slows all.
+  Timing single, sweep, batched;
+  for (int round = 0; round < 3; ++round) {
+    const auto better = [](Timing& best, const Timing& timing) {
+      if (best.seconds == 0 || timing.rate() > best.rate()) best = timing;
+    };
+    better(single, timed([&] { return sweep_by_full_runs(model, few, settings, 1); }));
+    better(sweep, timed([&] { return sweep_prompts(model, prompts, settings); }));
+    for (const int64_t size : {16, 45, 128}) {
+      const size_t part = std::min<size_t>(prompts.size(), 16);
+      const std::vector<SweepPrompt> some(prompts.begin(), prompts.begin() + static_cast<std::ptrdiff_t>(part));
+      better(batched, timed([&] { return sweep_by_full_runs(model, some, settings, size); }));
+    }
+  }
+  fmt::print("full runs, one at a time  {:>9.0f} patches/s\n", single.rate());
+  fmt::print("full runs, batched        {:>9.0f} patches/s\n", batched.rate());
+  fmt::print("sweep                     {:>9.0f} patches/s\n", sweep.rate());
+  fmt::print("sweep against one at a time  {:.1f}x (wanted: 10)\n", sweep.rate() / single.rate());
+  fmt::print("sweep against batched        {:.1f}x (wanted: 2.5)\n", sweep.rate() / batched.rate());
+  return 0;
+}
+
+}  // namespace
+}  // namespace introspect
+
+int main(int argc, char** argv) {
+  try {
+    return introspect::run(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 1;
+  }
+}
