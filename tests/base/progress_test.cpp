@@ -41,7 +41,8 @@ TEST(Progress, PlainLineAtTheEnd) {
   ASSERT_TRUE(text.starts_with(begin)) << text;
   EXPECT_LT(std::atof(text.c_str() + begin.size()), 500) << text;
   EXPECT_EQ(text.find(',', begin.size()), std::string::npos) << text;  // no thousands
-  EXPECT_TRUE(holds(text, " steps/s  took 00:01  | loss 2.31\n"));
+  EXPECT_TRUE(holds(text, " steps/s  took 00:0"));
+  EXPECT_TRUE(text.ends_with("  | loss 2.31\n")) << text;
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
   EXPECT_EQ(text.find('\r'), std::string::npos);
   EXPECT_EQ(text.find('\033'), std::string::npos);
@@ -53,7 +54,7 @@ TEST(Progress, UnknownTotal) {
     std::this_thread::sleep_for(1100ms);
     progress.advance(3);
   });
-  EXPECT_TRUE(text.starts_with("reading  3  2.")) << text;
+  EXPECT_TRUE(text.starts_with("reading  3  ") && holds(text, "/s  took ")) << text;
   EXPECT_EQ(text.find('%'), std::string::npos);
 }
 
