@@ -12,8 +12,8 @@ namespace introspect::text {
 namespace {
 
 constexpr std::string_view kMetaspace = "\xE2\x96\x81";
-constexpr size_t kShortWord = 40;  // symbols; below this a scan is faster than a heap
-constexpr size_t kWordSlots = size_t{1} << 15;
+constexpr size_t kShortWord = 40;               // symbols; below this a scan is faster than a heap
+constexpr size_t kWordSlots = size_t{1} << 16;  // 4 MiB a workspace
 constexpr uint32_t kNoRank = MergeTable::kNone;
 
 }  // namespace
@@ -70,25 +70,39 @@ bool BpeModel::has_alphabet(const Vocabulary& vocabulary) {
   return true;
 }
 
-// Llama-2's kind has no pre-tokenizer: a whole document is one piece. If no token has a metaspace behind another
-// character, no merge can reach from one word into the next, and the words can be encoded (and remembered) alone.
+// Llama-2's kind has no pre-tokenizer: a whole document is one piece. Where no token has a metaspace behind the
+// character before it, no merge can reach from one word into the next, and the words can be encoded (and remembered)
+// alone.
 void BpeModel::find_boundaries() {
   if (settings_.ignore_merges) return;  // then a piece of several words may be a token
   if (letter_[0x2581] < 0) return;      // it would be an unknown character, which may be fused with its neighbours
+  const auto stands_for_other_text = [this](std::string_view token) {
+    if (unknown_id_ >= 0 && token.ends_with(settings_.unknown_token)) return true;
+    return settings_.byte_fallback && token.size() >= 6 && token.ends_with('>') &&
+           token.substr(token.size() - 6, 3) == "<0x";
+  };
   for (int64_t id = 0; id < vocabulary_->size(); ++id) {
     const std::string_view token = vocabulary_->token(id);
     for (size_t at = token.find(kMetaspace, 1); at != std::string_view::npos; at = token.find(kMetaspace, at + 3)) {
-      if (at < 3 || token.substr(at - 3, 3) != kMetaspace) return;
+      const std::string_view before = token.substr(0, at);
+      if (before.ends_with(kMetaspace)) continue;
+      if (stands_for_other_text(before)) return;
+      joins_[static_cast<unsigned char>(before.back())] = true;
     }
   }
   splits_at_metaspace_ = true;
 }
 
+// The next place behind `begin` where a word ends: before a metaspace, behind another character that never joins one.
 size_t BpeModel::word_end(std::string_view piece, size_t begin) const {
+  if (!splits_at_metaspace_) return piece.size();
   size_t at = begin;
-  while (piece.substr(at, 3) == kMetaspace) at += 3;
-  at = piece.find(kMetaspace, at);
-  return at == std::string_view::npos ? piece.size() : at;
+  do {
+    while (piece.substr(at, 3) == kMetaspace) at += 3;
+    at = piece.find(kMetaspace, at);
+    if (at == std::string_view::npos) return piece.size();
+  } while (joins_[static_cast<unsigned char>(piece[at - 1])]);
+  return at;
 }
 
 int32_t BpeModel::whole(std::string_view piece) const {
@@ -221,44 +235,59 @@ void BpeModel::merge_long(BpeWorkspace& workspace) const {
   std::erase_if(symbols, [](const Symbol& symbol) { return symbol.id < 0; });
 }
 
+// A word lies in one of two neighbouring slots; a new one goes to the first and moves what was there to the second.
 void BpeModel::encode_word(std::string_view word, BpeWorkspace& workspace, std::vector<int64_t>& ids) const {
   using Word = BpeWorkspace::Word;
-  Word* remembered = nullptr;
+  Word* slots = nullptr;
   if (word.size() <= Word::kLongest) {
     if (workspace.words.empty()) workspace.words.resize(kWordSlots);
-    remembered = &workspace.words[hash_bytes(word) & (kWordSlots - 1)];
-    if (remembered->length == word.size() && std::memcmp(remembered->bytes, word.data(), word.size()) == 0) {
-      for (int i = 0; i < remembered->count; ++i) ids.push_back(remembered->ids[i]);
+    slots = &workspace.words[hash_bytes(word) & (kWordSlots - 2)];
+    for (const Word* known : {slots, slots + 1}) {
+      if (known->length != word.size() || std::memcmp(known->bytes, word.data(), word.size()) != 0) continue;
+      for (int i = 0; i < known->count; ++i) ids.push_back(known->ids[i]);
       return;
     }
   }
-  encode_places(word, workspace);
+  encode_symbols(word, workspace);
   const std::vector<Symbol>& symbols = workspace.symbols;
   for (const Symbol& symbol : symbols) ids.push_back(symbol.id);
-  if (remembered == nullptr || symbols.size() > Word::kMostIds) return;
-  remembered->length = static_cast<uint8_t>(word.size());
-  remembered->count = static_cast<uint8_t>(symbols.size());
-  std::memcpy(remembered->bytes, word.data(), word.size());
-  for (size_t i = 0; i < symbols.size(); ++i) remembered->ids[i] = symbols[i].id;
+  if (slots == nullptr || symbols.size() > Word::kMostIds) return;
+  slots[1] = slots[0];
+  slots[0].length = static_cast<uint8_t>(word.size());
+  slots[0].count = static_cast<uint8_t>(symbols.size());
+  std::memcpy(slots[0].bytes, word.data(), word.size());
+  for (size_t i = 0; i < symbols.size(); ++i) slots[0].ids[i] = symbols[i].id;
+}
+
+void BpeModel::encode_symbols(std::string_view word, BpeWorkspace& workspace) const {
+  if (settings_.ignore_merges) {
+    const int32_t id = whole(word);
+    if (id >= 0) {
+      workspace.symbols.assign(1, {id, 0, static_cast<uint32_t>(word.size())});
+      return;
+    }
+  }
+  spell(word, workspace.symbols);
+  merge(workspace);
 }
 
 void BpeModel::encode(std::string_view piece, BpeWorkspace& workspace, std::vector<int64_t>& ids) const {
   for (size_t begin = 0, end = 0; begin < piece.size(); begin = end) {
-    end = splits_at_metaspace_ ? word_end(piece, begin) : piece.size();
+    end = word_end(piece, begin);
     encode_word(piece.substr(begin, end - begin), workspace, ids);
   }
 }
 
-void BpeModel::encode_places(std::string_view piece, BpeWorkspace& workspace) const {
-  if (settings_.ignore_merges) {
-    const int32_t id = whole(piece);
-    if (id >= 0) {
-      workspace.symbols.assign(1, {id, 0, static_cast<uint32_t>(piece.size())});
-      return;
+void BpeModel::encode(std::string_view piece, BpeWorkspace& workspace, std::vector<Symbol>& symbols) const {
+  symbols.clear();
+  for (size_t begin = 0, end = 0; begin < piece.size(); begin = end) {
+    end = word_end(piece, begin);
+    encode_symbols(piece.substr(begin, end - begin), workspace);
+    for (Symbol symbol : workspace.symbols) {
+      symbol.begin += static_cast<uint32_t>(begin);
+      symbols.push_back(symbol);
     }
   }
-  spell(piece, workspace.symbols);
-  merge(workspace);
 }
 
 }  // namespace introspect::text

@@ -4,6 +4,7 @@
 #include "text/aligned_text.h"
 #include "text/vocabulary.h"
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -69,14 +70,15 @@ class BpeModel {
 
   // Appends the ids of `piece` (valid UTF-8, or any bytes if byte_level); words met lately are remembered.
   void encode(std::string_view piece, BpeWorkspace& workspace, std::vector<int64_t>& ids) const;
-  // Leaves the tokens of `piece`, with their places in it, in workspace.symbols.
-  void encode_places(std::string_view piece, BpeWorkspace& workspace) const;
+  // The same with the place of each token in the piece; slower, since nothing is remembered.
+  void encode(std::string_view piece, BpeWorkspace& workspace, std::vector<Symbol>& symbols) const;
 
   // Whether every byte's letter is in the vocabulary, so that byte_level can be asked for.
   static bool has_alphabet(const Vocabulary& vocabulary);
 
  private:
   void encode_word(std::string_view word, BpeWorkspace& workspace, std::vector<int64_t>& ids) const;
+  void encode_symbols(std::string_view word, BpeWorkspace& workspace) const;
   int32_t whole(std::string_view piece) const;
   void spell(std::string_view piece, std::vector<Symbol>& symbols) const;
   void merge(BpeWorkspace& workspace) const;
@@ -93,7 +95,8 @@ class BpeModel {
   int32_t unknown_id_ = -1;
   std::vector<int32_t> letter_;       // byte_level: the id of each byte; else of each character below U+10000
   std::vector<int32_t> fallback_;     // the ids of <0x00>..<0xFF>, -1 if missing
-  bool splits_at_metaspace_ = false;  // no token reaches over the left side of a word's first U+2581
+  bool splits_at_metaspace_ = false;  // words can be encoded alone; see find_boundaries
+  std::array<bool, 256> joins_{};     // by the last byte of a character: some token has U+2581 behind it
 };
 
 }  // namespace introspect::text

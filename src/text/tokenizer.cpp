@@ -98,8 +98,8 @@ class Encoder {
         state_.model->encode(bytes.substr(range.begin, range.size()), *workspace_, ids);
         continue;
       }
-      state_.model->encode_places(bytes.substr(range.begin, range.size()), *workspace_);
-      for (const text::Symbol& symbol : workspace_->symbols) {
+      state_.model->encode(bytes.substr(range.begin, range.size()), *workspace_, symbols_);
+      for (const text::Symbol& symbol : symbols_) {
         const size_t begin = range.begin + symbol.begin;
         put(symbol.id, pieces.whole.origin({begin, begin + symbol.length}));
       }
@@ -114,6 +114,7 @@ class Encoder {
   const text::TokenizerState& state_;
   bool with_special_, tracked_;
   std::unique_ptr<text::BpeWorkspace> workspace_;
+  std::vector<text::Symbol> symbols_;
 };
 
 }  // namespace
