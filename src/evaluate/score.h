@@ -13,7 +13,7 @@ namespace fs = std::filesystem;
 // One line of scores.json. NaN (null in JSON, empty in CSV) where a figure is not defined.
 struct Score {
   std::string task, target;
-  std::string explainer, condition;     // row_names.h
+  std::string explainer, condition;     // report/row_names.h
   std::string metric;                   // metrics.h
   std::string group;                    // "all", or an attribute and its value: "token_type=subject final"
   double value = 0, low = 0, high = 0;  // low and high: 95% interval, bootstrap over clusters

@@ -2,7 +2,6 @@
 
 #include "base/temporary_folder.h"
 #include "evaluate/floors.h"
-#include "evaluate/row_names.h"
 
 #include <cmath>
 
@@ -159,19 +158,6 @@ TEST(Scores, FilesKeepEverythingAndNothingIsNull) {
   EXPECT_EQ(comparisons[0].p, comparisons[0].p_holm);
   save_comparisons(comparisons, folder / "pairs.json");
   EXPECT_EQ(load_comparisons(folder / "pairs.json").at(0).p, comparisons[0].p);
-}
-
-TEST(RowNames, KnownAndUnknownRows) {
-  EXPECT_EQ(row_name("self", "trained").label, "self");
-  EXPECT_EQ(row_name("qwen", "trained").kind, RowKind::explainer);
-  EXPECT_EQ(row_name("twin", "shuffled_vector").label, "twin, shuffled vector");
-  EXPECT_EQ(row_name("twin", "shuffled_vector").kind, RowKind::ablation);
-  EXPECT_EQ(row_name("none", "majority_subject").label, "majority subject");
-  EXPECT_EQ(row_name("none", "majority_subject").kind, RowKind::floor);
-  EXPECT_LT(row_place("self", "trained"), row_place("twin", "trained"));
-  EXPECT_LT(row_place("continued_twin", "trained"), row_place("qwen", "trained"));
-  EXPECT_LT(row_place("qwen", "trained"), row_place("self", "zero_vector"));
-  for (const Metric metric : kMetrics) EXPECT_FALSE(metric_meaning(metric_name(metric)).empty());
 }
 
 }  // namespace

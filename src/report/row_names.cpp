@@ -1,4 +1,4 @@
-#include "evaluate/row_names.h"
+#include "report/row_names.h"
 
 #include <algorithm>
 
@@ -16,7 +16,7 @@ std::string spaced(std::string name) {
 const std::vector<RowName>& row_names() {
   static const std::vector<RowName> names = {
       {"self", "trained", "self", RowKind::explainer},
-      {"next", "trained", "next (self, trained on)", RowKind::explainer},
+      {"next", "trained", "next (self, trained further)", RowKind::explainer},
       {"twin", "trained", "twin (another seed)", RowKind::explainer},
       {"continued_twin", "trained", "continued twin", RowKind::explainer},
       {"self", "retrained_without_vector", "self, retrained without vector", RowKind::ablation},
@@ -72,8 +72,8 @@ std::string metric_label(const std::string& metric) {
 
 std::string metric_meaning(const std::string& metric) {
   if (metric == "content_on_changed") {
-    return "Of the items whose answer the patch changes: the share for which the explainer names the new answer. Only "
-           "the vector can tell it.";
+    return "Of the items whose answer the patch changes: the share for which the explainer names the new answer. "
+           "The question's words alone seldom tell it.";
   }
   if (metric == "content_on_unchanged") {
     return "Of the items whose answer stays: the share for which the explainer names the answer. Knowing the fact is "

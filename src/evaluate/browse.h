@@ -1,0 +1,34 @@
+// Examples with what each row said to them, for a reader to look at.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace introspect {
+
+struct Dataset;
+struct Row;
+
+struct Said {
+  std::string explainer, condition;  // report/row_names.h
+  std::string text;                  // as generated
+  bool parsed = false, changed = false;
+  std::string content;  // between <<< and >>>; empty if not parsed
+  bool right = false;   // the content is the target's answer (exact match where truths have no parts)
+};
+
+struct BrowsedExample {
+  std::string id, input, token, token_type, relation, block;
+  std::vector<int64_t> layers;
+  bool changed = false;
+  std::string before, after, answer;
+  std::vector<Said> said;  // in the order of the rows
+};
+
+// `count` test examples drawn at random, half of them changed (fewer where there are fewer), no cluster twice while
+// others are left; in the data set's order. Each row's first set of answers is shown.
+std::vector<BrowsedExample> browse_examples(const Dataset& dataset, const std::vector<Row>& rows, size_t count,
+                                            uint64_t seed);
+
+}  // namespace introspect

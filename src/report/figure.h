@@ -1,0 +1,61 @@
+// Figures as SVG, made by hand: the same numbers give the same bytes. Colours are CSS classes of the page
+// (page_style.cpp), so that dark mode needs no second picture. Each figure is drawn twice, wide and narrow, and the
+// page shows the one that fits: text in a figure that shrinks with the window cannot be read on a phone.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace introspect {
+
+enum class FigureWidth { wide, narrow };  // 720 and 340 units
+
+struct Bar {
+  std::string label;
+  double value = 0, low = 0, high = 0;  // shares; NaN: not drawn, shown as a dash
+  std::string style;                    // "self", "explainer", "ablation", "floor": CSS classes
+};
+struct BarGroup {
+  std::string title;  // may be empty
+  std::vector<Bar> bars;
+};
+struct BarFigure {
+  std::string title, description;  // for readers who cannot see it
+  std::vector<BarGroup> groups;
+  double end = 0;  // of the axis; 0: as the figures need
+};
+// Horizontal bars from zero with interval whiskers and their value times 100.
+std::string bar_figure(const BarFigure& figure, FigureWidth width);
+
+struct Dot {
+  double value = 0, low = 0, high = 0;
+};
+struct DotFigure {
+  std::string title, description;
+  std::vector<std::string> series;  // two at most: a filled circle and an open diamond
+  struct Line {
+    std::string label;
+    std::vector<Dot> dots;  // one a series
+  };
+  std::vector<Line> lines;
+};
+// One line a label, with each series' value and whiskers on it.
+std::string dot_figure(const DotFigure& figure, FigureWidth width);
+
+struct HeatMap {
+  std::string title, description;
+  std::vector<std::string> columns;
+  struct Line {
+    std::string label;
+    std::vector<double> shares;   // one a column; NaN: empty
+    std::vector<int64_t> counts;  // of what the share is
+  };
+  std::vector<Line> lines;
+};
+std::string heat_map(const HeatMap& map, FigureWidth width);
+
+// The end of an axis that holds every share: 0.05, 0.1, 0.2, 0.4, 0.6, 0.8 or 1.
+double axis_end(const std::vector<double>& shares);
+
+}  // namespace introspect

@@ -1,0 +1,117 @@
+#include "report/table.h"
+
+#include "report/report.h"
+#include "report/words.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include <fmt/format.h>
+
+namespace introspect {
+
+namespace {
+
+template <class T>
+void add_new(std::vector<T>& list, const T& item) {
+  if (std::find(list.begin(), list.end(), item) == list.end()) list.push_back(item);
+}
+
+// All digits that are needed to read the same number back; empty for NaN.
+std::string exact(double number) {
+  return std::isfinite(number) ? fmt::format("{}", number) : "";
+}
+
+// "2" before "10", words by the alphabet.
+bool natural_less(const std::string& a, const std::string& b) {
+  const auto number = [](const std::string& text) {
+    return !text.empty() && text.size() < 10 && text.find_first_not_of("0123456789") == std::string::npos;
+  };
+  if (number(a) && number(b)) return std::stol(a) < std::stol(b);
+  return a < b;
+}
+
+}  // namespace
+
+std::vector<Subject> subjects_of(const std::vector<Score>& scores) {
+  std::vector<Subject> subjects;
+  for (const Score& score : scores) add_new(subjects, {score.task, score.target});
+  return subjects;
+}
+
+ScoreTable::ScoreTable(const std::vector<Score>& scores, const Subject& subject) : subject_(subject) {
+  std::vector<std::pair<std::string, std::string>> rows;
+  for (const Score& score : scores) {
+    if (score.task != subject.task || score.target != subject.target) continue;
+    scores_.push_back(&score);
+    add_new(rows, {score.explainer, score.condition});
+    add_new(metrics_, score.metric);
+  }
+  std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) {
+    return row_place(a.first, a.second) < row_place(b.first, b.second);
+  });
+  for (const auto& [explainer, condition] : rows) rows_.push_back(row_name(explainer, condition));
+  const auto headline = std::find(metrics_.begin(), metrics_.end(), "content_on_changed");
+  if (headline != metrics_.end()) std::rotate(metrics_.begin(), headline, headline + 1);
+  if (metrics_.empty()) metrics_.push_back("exact_match");
+}
+
+std::vector<std::string> ScoreTable::groups(const std::string& attribute) const {
+  std::vector<std::string> values;
+  std::set<std::string> seen;
+  for (const Score* score : scores_) {
+    if (score->group.starts_with(attribute + "=") && seen.insert(score->group).second) {
+      values.push_back(score->group.substr(attribute.size() + 1));
+    }
+  }
+  std::sort(values.begin(), values.end(), natural_less);
+  return values;
+}
+
+const Score* ScoreTable::find(const RowName& row, const std::string& metric, const std::string& group) const {
+  return find(row.explainer, row.condition, metric, group);
+}
+
+const Score* ScoreTable::find(const std::string& explainer, const std::string& condition, const std::string& metric,
+                              const std::string& group) const {
+  for (const Score* score : scores_) {
+    if (score->group == group && score->metric == metric && score->explainer == explainer &&
+        score->condition == condition) {
+      return score;
+    }
+  }
+  return nullptr;
+}
+
+std::string row_style(const RowName& row) {
+  if (row.explainer == "self" && row.condition == "trained") return "self";
+  switch (row.kind) {
+    case RowKind::explainer:
+      return "explainer";
+    case RowKind::ablation:
+      return "ablation";
+    case RowKind::floor:
+      return "floor";
+  }
+  return "floor";
+}
+
+std::string scores_csv(const std::vector<Score>& scores) {
+  std::string csv =
+      "task,target,explainer,condition,metric,group,value,low,high,n,clusters,unparsable,seeds,seed_deviation,"
+      "difference_to_self,difference_low,difference_high,p_against_self\n";
+  for (const Score& score : scores) {
+    for (const std::string* text :
+         {&score.task, &score.target, &score.explainer, &score.condition, &score.metric, &score.group}) {
+      csv += csv_field(*text) + ",";
+    }
+    csv += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{}\n", exact(score.value), exact(score.low), exact(score.high),
+                       score.n, score.clusters, exact(score.unparsable), score.seeds, exact(score.seed_deviation),
+                       exact(score.difference_to_self), exact(score.difference_low), exact(score.difference_high),
+                       exact(score.p_against_self));
+  }
+  return csv;
+}
+
+}  // namespace introspect
