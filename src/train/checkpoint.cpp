@@ -1,0 +1,47 @@
+#include "train/checkpoint.h"
+
+#include <algorithm>
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/GradMode.h>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/safetensors.h"
+
+namespace introspect {
+
+void save_training_state(const fs::path& file, const NamedTensors& tensors, const Json& state) {
+  NamedTensors detached;
+  for (const auto& [name, tensor] : tensors) detached.emplace_back(name, tensor.detach());
+  fs::create_directories(file.parent_path());
+  write_safetensors(file, detached, {{"state", state.dump()}});
+}
+
+TrainingState load_training_state(const fs::path& file) {
+  const Safetensors stored(file);
+  TrainingState result;
+  const auto found = stored.metadata().find("state");
+  if (found == stored.metadata().end()) {
+    fail("checkpoint", fmt::format("no 'state' in the metadata ({})", file.string()), "it is no training checkpoint");
+  }
+  result.state = parse_json(found->second, file.string());
+  for (const auto& [name, info] : stored.tensors()) result.tensors.emplace_back(name, stored.get(name));
+  return result;
+}
+
+void TrainingState::copy_into(const NamedTensors& wanted, const std::string& prefix) const {
+  c10::NoGradGuard guard;
+  for (const auto& [name, tensor] : wanted) {
+    const auto found = std::find_if(tensors.begin(), tensors.end(),
+                                    [&, &short_name = name](const auto& each) { return each.first == prefix + short_name; });
+    if (found == tensors.end() || found->second.sizes() != tensor.sizes()) {
+      fail("checkpoint", fmt::format("'{}' is missing or has another shape", prefix + name),
+           "the checkpoint belongs to another run; remove it to start afresh");
+    }
+    at::Tensor target = tensor;
+    target.copy_(found->second);
+  }
+}
+
+}  // namespace introspect

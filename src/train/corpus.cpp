@@ -1,0 +1,306 @@
+#include "train/corpus.h"
+
+#include <algorithm>
+#include <array>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "procedure/options.h"
+#include "procedure/records.h"
+#include "procedure/render.h"
+
+namespace introspect {
+
+namespace {
+
+constexpr size_t held_out_stride = 64;
+
+int64_t begin_token(const Tokenizer& tokenizer) {
+  const std::optional<int64_t> bos = tokenizer.bos();
+  if (!bos) fail("corpus", "the tokenizer has no BOS token, with which every document begins");
+  return *bos;
+}
+
+void append(Document& document, const std::vector<int64_t>& tokens, double weight) {
+  document.tokens.insert(document.tokens.end(), tokens.begin(), tokens.end());
+  document.weights.resize(document.tokens.size(), static_cast<float>(weight));
+}
+
+void shorten(Document& document, int64_t context) {
+  if (std::ssize(document.tokens) <= context) return;
+  document.tokens.resize(context);
+  document.weights.resize(context);
+}
+
+class FileSource : public TextSource {
+ public:
+  FileSource(const std::vector<fs::path>& files, const Tokenizer& tokenizer, int64_t context, int64_t max_bytes)
+      : bos_(begin_token(tokenizer)), context_(context) {
+    int64_t bytes = 0;
+    for (const fs::path& file : files) {
+      std::string text = read_text(file);
+      // the limit is shared by the files evenly, so that the end of the list is not what is lost
+      const size_t share = static_cast<size_t>(max_bytes / std::ssize(files));
+      if (text.size() > share) text.resize(share);
+      bytes += std::ssize(text);
+      for (int64_t id : tokenizer.encode_plain(text)) tokens_.push_back(static_cast<int32_t>(id));
+    }
+    if (pieces() < 2 * held_out_stride) {
+      fail("corpus", fmt::format("{} bytes of text are too little to cut into pieces of {} tokens", bytes, context));
+    }
+    files_ = files.size();
+  }
+
+  Document next(Random& random) override {
+    size_t piece = random.below(pieces());
+    if (piece % held_out_stride == 0) ++piece;
+    return cut(std::min(piece, pieces() - 1));
+  }
+  std::vector<Document> held_out(size_t count) const override {
+    std::vector<Document> documents;
+    const size_t available = pieces() / held_out_stride;
+    const size_t step = std::max<size_t>(1, available / count);
+    for (size_t i = 0; i < available && documents.size() < count; i += step) {
+      documents.push_back(cut(i * held_out_stride));
+    }
+    return documents;
+  }
+  std::string describe() const override {
+    return fmt::format("{} files, {:.1f} million tokens", files_, static_cast<double>(tokens_.size()) / 1e6);
+  }
+
+ private:
+  size_t pieces() const { return tokens_.size() / (context_ - 1); }
+  Document cut(size_t piece) const {
+    Document document;
+    append(document, {bos_}, 0);
+    const auto first = tokens_.begin() + static_cast<int64_t>(piece) * (context_ - 1);
+    append(document, std::vector<int64_t>(first, first + (context_ - 1)), 1);
+    return document;
+  }
+
+  int64_t bos_, context_;
+  size_t files_ = 0;
+  std::vector<int32_t> tokens_;
+};
+
+// A fact drawn uniformly over all facts, with one of its relation's templates.
+struct DrawnFact {
+  const Relation* relation;
+  const Fact* fact;
+  size_t template_index;
+};
+
+class FactDrawer {
+ public:
+  explicit FactDrawer(const fs::path& facts) : table_(read_facts(facts)) {
+    for (const Relation& relation : table_.relations) {
+      for (const Fact& fact : relation.facts) all_.push_back({&relation, &fact, 0});
+    }
+    if (all_.empty()) fail("corpus", fmt::format("no facts ({})", facts.string()));
+  }
+  DrawnFact draw(Random& random) const {
+    DrawnFact drawn = all_[random.below(all_.size())];
+    drawn.template_index = random.below(drawn.relation->templates.size());
+    return drawn;
+  }
+  std::string describe() const {
+    return fmt::format("{} facts of {} relations", all_.size(), table_.relations.size());
+  }
+
+ private:
+  FactTable table_;
+  std::vector<DrawnFact> all_;
+};
+
+class StatementSource : public TextSource {
+ public:
+  StatementSource(const fs::path& facts, const Tokenizer& tokenizer, int64_t context, double object_weight)
+      : facts_(facts), tokenizer_(tokenizer), context_(context), object_weight_(object_weight) {}
+
+  Document next(Random& random) override { return make(random); }
+  // Facts are taught whole: what is held out is an order and choice of statements, not facts.
+  std::vector<Document> held_out(size_t count) const override {
+    Random random(0, "held-out statements");
+    std::vector<Document> documents;
+    while (documents.size() < count) documents.push_back(make(random));
+    return documents;
+  }
+  std::string describe() const override { return facts_.describe(); }
+
+ private:
+  Document make(Random& random) const {
+    Document document;
+    append(document, {begin_token(tokenizer_)}, 0);
+    const uint64_t count = 1 + random.below(4);
+    for (uint64_t i = 0; i < count; ++i) {
+      const DrawnFact drawn = facts_.draw(random);
+      const std::string statement =
+          statement_text(drawn.relation->templates[drawn.template_index], drawn.fact->subject);
+      append(document, tokenizer_.encode_plain((i ? " " : "") + statement), 1);
+      append(document, tokenizer_.encode_plain(option_answer(drawn.fact->object)), object_weight_);
+      append(document, tokenizer_.encode_plain("."), 1);
+    }
+    shorten(document, context_);
+    return document;
+  }
+
+  FactDrawer facts_;
+  Tokenizer tokenizer_;
+  int64_t context_;
+  double object_weight_;
+};
+
+class OptionSource : public TextSource {
+ public:
+  OptionSource(const fs::path& facts, const Tokenizer& tokenizer, int64_t context, double answer_weight,
+               double prompt_weight)
+      : facts_(facts), tokenizer_(tokenizer), context_(context), answer_weight_(answer_weight),
+        prompt_weight_(prompt_weight) {}
+
+  Document next(Random& random) override { return make(random); }
+  std::vector<Document> held_out(size_t count) const override {
+    Random random(0, "held-out options");
+    std::vector<Document> documents;
+    while (documents.size() < count) documents.push_back(make(random));
+    return documents;
+  }
+  std::string describe() const override { return facts_.describe(); }
+
+ private:
+  Document make(Random& random) const {
+    const DrawnFact drawn = facts_.draw(random);
+    const std::vector<std::string> options = choose_options(*drawn.relation, *drawn.fact, nullptr, 5, random);
+    const OptionPrompt prompt = option_prompt(*drawn.relation, *drawn.fact, drawn.template_index, options);
+    Document document;
+    append(document, {begin_token(tokenizer_)}, 0);
+    append(document, tokenizer_.encode_plain(prompt.prompt), prompt_weight_);
+    append(document, tokenizer_.encode_plain(prompt.answer), answer_weight_);
+    if (std::ssize(document.tokens) > context_) {
+      fail("corpus", fmt::format("an option prompt of {} tokens, expected at most {}", document.tokens.size(), context_),
+           "raise the context");
+    }
+    return document;
+  }
+
+  FactDrawer facts_;
+  Tokenizer tokenizer_;
+  int64_t context_;
+  double answer_weight_, prompt_weight_;
+};
+
+// Files named outright, and the .txt and .tokens files below folders, sorted.
+std::vector<fs::path> expand_paths(const std::vector<std::string>& names, const fs::path& base) {
+  std::vector<fs::path> files;
+  for (const std::string& name : names) {
+    const fs::path path = fs::path(name).is_absolute() ? fs::path(name) : base / name;
+    if (fs::is_directory(path)) {
+      std::vector<fs::path> found;
+      for (const auto& entry : fs::recursive_directory_iterator(path)) {
+        const std::string extension = entry.path().extension().string();
+        if (entry.is_regular_file() && (extension == ".txt" || extension == ".tokens")) found.push_back(entry.path());
+      }
+      std::sort(found.begin(), found.end());
+      files.insert(files.end(), found.begin(), found.end());
+    } else if (fs::exists(path)) {
+      files.push_back(path);
+    } else {
+      fail("corpus", fmt::format("no file or folder '{}'", path.string()),
+           "paths in a recipe are taken from the recipe's folder");
+    }
+  }
+  if (files.empty()) fail("corpus", "a table of kind 'files' names no text files");
+  return files;
+}
+
+}  // namespace
+
+std::unique_ptr<TextSource> file_source(const std::vector<fs::path>& files, const Tokenizer& tokenizer, int64_t context,
+                                        int64_t max_bytes) {
+  return std::make_unique<FileSource>(files, tokenizer, context, max_bytes);
+}
+std::unique_ptr<TextSource> statement_source(const fs::path& facts, const Tokenizer& tokenizer, int64_t context,
+                                             double object_weight) {
+  return std::make_unique<StatementSource>(facts, tokenizer, context, object_weight);
+}
+std::unique_ptr<TextSource> option_source(const fs::path& facts, const Tokenizer& tokenizer, int64_t context,
+                                          double answer_weight, double prompt_weight) {
+  return std::make_unique<OptionSource>(facts, tokenizer, context, answer_weight, prompt_weight);
+}
+
+Mixture::Mixture(const Json& tables, const Tokenizer& tokenizer, int64_t context, const fs::path& base, uint64_t seed) {
+  for (const Json& table : tables) {
+    const std::string label = "recipe [[text]]";
+    const std::string kind = json_get<std::string>(table, "kind", label);
+    const double weight = json_get_or<double>(table, "weight", 1.0, label);
+    if (!(weight > 0)) fail_usage("corpus", fmt::format("weight of '{}': got {}, expected more than 0", kind, weight));
+    std::unique_ptr<TextSource> source;
+    if (kind == "files") {
+      const auto paths = json_get<std::vector<std::string>>(table, "paths", label);
+      const int64_t max_bytes = json_get_or<int64_t>(table, "max_bytes", int64_t{1} << 40, label);
+      source = file_source(expand_paths(paths, base), tokenizer, context, max_bytes);
+    } else if (kind == "statements") {
+      const fs::path facts = base / json_get<std::string>(table, "facts", label);
+      source = statement_source(facts, tokenizer, context, json_get_or<double>(table, "object_weight", 1.0, label));
+    } else if (kind == "options") {
+      const fs::path facts = base / json_get<std::string>(table, "facts", label);
+      source = option_source(facts, tokenizer, context, json_get_or<double>(table, "answer_weight", 1.0, label),
+                             json_get_or<double>(table, "prompt_weight", 1.0, label));
+    } else {
+      fail_usage("corpus", fmt::format("kind: got '{}', expected files, statements or options", kind));
+    }
+    const std::string name = json_get_or<std::string>(table, "name", fmt::format("{} {}", kind, kinds_.size()), label);
+    kinds_.push_back({name, weight, std::move(source), Random(seed, "text " + name), 0});
+  }
+  if (kinds_.empty()) fail_usage("corpus", "the recipe has no [[text]] table");
+}
+
+std::vector<Document> Mixture::next(int64_t tokens) {
+  std::vector<Document> documents;
+  for (int64_t total = 0; total < tokens;) {
+    // the kind that is furthest behind its share
+    Kind& kind = *std::min_element(kinds_.begin(), kinds_.end(), [](const Kind& a, const Kind& b) {
+      return static_cast<double>(a.given) / a.weight < static_cast<double>(b.given) / b.weight;
+    });
+    documents.push_back(kind.source->next(kind.random));
+    kind.given += std::ssize(documents.back().tokens);
+    total += std::ssize(documents.back().tokens);
+  }
+  return documents;
+}
+
+std::vector<std::pair<std::string, std::vector<Document>>> Mixture::held_out(size_t count) const {
+  std::vector<std::pair<std::string, std::vector<Document>>> sets;
+  for (const Kind& kind : kinds_) sets.emplace_back(kind.name, kind.source->held_out(count));
+  return sets;
+}
+
+std::vector<std::string> Mixture::describe() const {
+  double sum = 0;
+  for (const Kind& kind : kinds_) sum += kind.weight;
+  std::vector<std::string> lines;
+  for (const Kind& kind : kinds_) {
+    lines.push_back(fmt::format("{:4.0f}%  {} ({})", 100 * kind.weight / sum, kind.name, kind.source->describe()));
+  }
+  return lines;
+}
+
+Json Mixture::state() const {
+  Json state = Json::array();
+  for (const Kind& kind : kinds_) {
+    state.push_back({{"name", kind.name}, {"given", kind.given}, {"random", kind.random.state()}});
+  }
+  return state;
+}
+
+void Mixture::restore(const Json& state) {
+  if (state.size() != kinds_.size()) fail("corpus", "the checkpoint was made with other [[text]] tables");
+  for (size_t i = 0; i < kinds_.size(); ++i) {
+    kinds_[i].given = json_get<int64_t>(state[i], "given", "checkpoint");
+    kinds_[i].random.restore(json_get<std::string>(state[i], "random", "checkpoint"));
+  }
+}
+
+}  // namespace introspect

@@ -1,0 +1,70 @@
+// Text to train on: a mixture of kinds of text, each with its weight, cut into documents of tokens.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "base/random.h"
+#include "text/tokenizer.h"
+
+namespace introspect {
+
+// weights[i] is how much predicting tokens[i] from those before it counts; weights[0] is 0.
+struct Document {
+  std::vector<int64_t> tokens;
+  std::vector<float> weights;
+};
+
+// One kind of text: an endless stream of documents, the same for the same random stream.
+class TextSource {
+ public:
+  virtual ~TextSource() = default;
+  virtual Document next(Random& random) = 0;
+  // Documents that next() never gives, for the held-out loss.
+  virtual std::vector<Document> held_out(size_t count) const = 0;
+  virtual std::string describe() const = 0;
+};
+
+// Files of plain text, cut into pieces of `context` tokens, each begun with BOS; every 64th piece is held out.
+// Throws Error if no file matches or a file cannot be read. Memory: 2 bytes a token for vocabularies below 65,536.
+std::unique_ptr<TextSource> file_source(const std::vector<fs::path>& files, const Tokenizer& tokenizer, int64_t context,
+                                        int64_t max_bytes);
+
+// A fact table as plain statements, one to four of them a document. `object_weight` is the loss weight of the object.
+std::unique_ptr<TextSource> statement_source(const fs::path& facts, const Tokenizer& tokenizer, int64_t context,
+                                             double object_weight);
+
+// The option prompts of activation patching with their answers; only `prompt_weight` of the loss falls on the prompt.
+std::unique_ptr<TextSource> option_source(const fs::path& facts, const Tokenizer& tokenizer, int64_t context,
+                                          double answer_weight, double prompt_weight);
+
+// The [[text]] tables of a recipe: kind ("files", "statements", "options"), weight, and what each kind needs.
+// Relative paths are taken from `base`.
+class Mixture {
+ public:
+  Mixture(const Json& tables, const Tokenizer& tokenizer, int64_t context, const fs::path& base, uint64_t seed);
+
+  // Documents with at least `tokens` tokens together, each kind by its share of tokens (weights sum to the whole).
+  std::vector<Document> next(int64_t tokens);
+  std::vector<std::pair<std::string, std::vector<Document>>> held_out(size_t count) const;
+  std::vector<std::string> describe() const;
+
+  // For exact resume.
+  Json state() const;
+  void restore(const Json& state);
+
+ private:
+  struct Kind {
+    std::string name;
+    double weight;
+    std::unique_ptr<TextSource> source;
+    Random random;
+    int64_t given = 0;  // tokens so far
+  };
+  std::vector<Kind> kinds_;
+};
+
+}  // namespace introspect

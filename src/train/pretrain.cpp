@@ -1,0 +1,276 @@
+#include "train/pretrain.h"
+
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <set>
+
+#include <ATen/Functions.h>
+#include <ATen/Parallel.h>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "base/progress.h"
+#include "model/model.h"
+#include "model/names.h"
+#include "train/checkpoint.h"
+#include "train/corpus.h"
+#include "train/loss.h"
+#include "train/optimizer.h"
+#include "train/rate.h"
+
+namespace introspect {
+
+namespace {
+
+// [training], resolved. `tokens` is the whole budget; a step sees batch_tokens, in passes of pass_tokens.
+struct Settings {
+  int64_t seed, tokens, batch_tokens, pass_tokens, context, warm_up, report_steps, checkpoint_steps;
+  double learning_rate, muon_rate, weight_decay, clip_norm, final_fraction;
+  std::string schedule, compute;
+};
+
+Settings read_settings(const Json& recipe, const std::string& label, int64_t seed_override) {
+  const Json& t = recipe.at("training");
+  Settings s{};
+  s.seed = seed_override >= 0 ? seed_override : json_get_or<int64_t>(t, "seed", 1, label);
+  s.tokens = json_get<int64_t>(t, "tokens", label);
+  s.batch_tokens = json_get_or<int64_t>(t, "batch_tokens", 8192, label);
+  s.pass_tokens = json_get_or<int64_t>(t, "pass_tokens", 2048, label);
+  s.context = json_get_or<int64_t>(t, "context", 256, label);
+  s.warm_up = json_get_or<int64_t>(t, "warm_up", 50, label);
+  s.report_steps = json_get_or<int64_t>(t, "report_steps", 50, label);
+  s.checkpoint_steps = json_get_or<int64_t>(t, "checkpoint_steps", 100, label);
+  s.learning_rate = json_get_or<double>(t, "learning_rate", 3e-3, label);
+  s.muon_rate = json_get_or<double>(t, "muon_rate", 0.0, label);
+  s.weight_decay = json_get_or<double>(t, "weight_decay", 0.0, label);
+  s.clip_norm = json_get_or<double>(t, "clip_norm", 1.0, label);
+  s.final_fraction = json_get_or<double>(t, "final_fraction", 0.0, label);
+  s.schedule = json_get_or<std::string>(t, "schedule", "cosine", label);
+  s.compute = json_get_or<std::string>(t, "compute", "auto", label);
+  for (const auto& [value, name] : {std::pair{s.tokens, "tokens"}, {s.batch_tokens, "batch_tokens"},
+                                    {s.pass_tokens, "pass_tokens"}, {s.context, "context"}}) {
+    if (value < 2) fail_usage("pretrain", fmt::format("training.{}: got {}, expected at least 2 ({})", name, value, label));
+  }
+  return s;
+}
+
+ModelConfig config_of_recipe(const Json& table, const Tokenizer& tokenizer, const std::string& label) {
+  ModelConfig c;
+  c.family = json_get_or<std::string>(table, "family", "llama", label);
+  check_family(c.family, label);
+  c.vocab_size = tokenizer.vocab_size();
+  c.d_model = json_get<int64_t>(table, "d_model", label);
+  c.layers = json_get<int64_t>(table, "layers", label);
+  c.heads = json_get<int64_t>(table, "heads", label);
+  c.kv_heads = json_get_or<int64_t>(table, "kv_heads", c.heads, label);
+  c.head_dim = json_get_or<int64_t>(table, "head_dim", c.d_model / std::max<int64_t>(1, c.heads), label);
+  c.d_mlp = json_get<int64_t>(table, "d_mlp", label);
+  c.max_positions = json_get_or<int64_t>(table, "max_positions", 512, label);
+  c.rope_theta = json_get_or<double>(table, "rope_theta", 10000.0, label);
+  c.query_key_norm = c.family == "qwen3";
+  c.tied_embeddings = json_get_or<bool>(table, "tied_embeddings", true, label);
+  c.bos_token = tokenizer.bos();
+  c.eos_token = tokenizer.eos();
+  c.stored_dtype = "bfloat16";
+  // through the reader of config.json, which checks the values
+  return parse_config(config_to_json(c), label);
+}
+
+std::vector<Trainable> trainables_of(Model& model, const Settings& s) {
+  std::vector<Trainable> list;
+  for (auto& [name, tensor] : parameters(model)) {
+    const bool matrix = tensor.dim() == 2 && !name.ends_with("embed_tokens.weight") && name != "lm_head.weight";
+    Trainable each{name, tensor, UpdateRule::adamw, s.learning_rate, 0};
+    if (matrix && s.muon_rate > 0) {
+      each.rule = UpdateRule::muon;
+      each.learning_rate = s.muon_rate;
+    }
+    if (matrix) each.weight_decay = s.weight_decay;
+    list.push_back(each);
+  }
+  return list;
+}
+
+// Floating-point operations of the matrix products for a token, forward and backward: 6 a weight. Attention's own
+// products and elementwise work are left out, so the share reached is a lower bound.
+double operations_per_token(const Model& model) {
+  const ModelConfig& c = model.config;
+  const auto head = static_cast<double>(c.vocab_size * c.d_model);
+  const auto all = static_cast<double>(c.parameter_count());
+  return 6.0 * (c.tied_embeddings ? all : all - head);
+}
+
+NamedTensors weights_of(Model& model) {
+  NamedTensors list;
+  for (auto& [name, tensor] : parameters(model)) list.emplace_back("weight." + name, tensor);
+  return list;
+}
+
+void copy_tokenizer(const fs::path& from, const fs::path& to) {
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
+                           "chat_template.jinja"}) {
+    if (fs::exists(from / name)) fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing);
+  }
+}
+
+}  // namespace
+
+void check_pretrain_recipe(const Json& json, const std::string& label) {
+  const std::pair<const char*, std::set<std::string>> known[] = {
+      {"model", {"start_from", "tokenizer", "family", "d_model", "layers", "heads", "kv_heads", "head_dim", "d_mlp",
+                 "max_positions", "rope_theta", "tied_embeddings"}},
+      {"training", {"seed", "tokens", "batch_tokens", "pass_tokens", "context", "warm_up", "report_steps",
+                    "checkpoint_steps", "learning_rate", "muon_rate", "weight_decay", "clip_norm", "final_fraction",
+                    "schedule", "compute"}}};
+  for (const auto& [key, value] : json.items()) {
+    if (key != "model" && key != "training" && key != "text" && key != "kind" && key != "description") {
+      fail_usage("recipe", fmt::format("unknown key '{}' ({})", key, label));
+    }
+  }
+  for (const auto& [table, keys] : known) {
+    if (!json.contains(table) || !json[table].is_object()) {
+      fail_usage("recipe", fmt::format("no table [{}] ({})", table, label));
+    }
+    for (const auto& [key, value] : json[table].items()) {
+      if (!keys.contains(key)) fail_usage("recipe", fmt::format("unknown key '{}.{}' ({})", table, key, label));
+    }
+  }
+  if (!json.contains("text") || !json["text"].is_array()) {
+    fail_usage("recipe", fmt::format("no [[text]] table ({})", label));
+  }
+}
+
+PretrainRecipe read_pretrain_recipe(const fs::path& path) {
+  PretrainRecipe recipe{read_toml(path), path};
+  check_pretrain_recipe(recipe.json, path.string());
+  return recipe;
+}
+
+PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, int64_t seed_override,
+                        const std::function<void(const std::string&)>& say) {
+  using Clock = std::chrono::steady_clock;
+  const std::string label = recipe.path.string();
+  const fs::path base = recipe.path.parent_path();
+  const Settings s = read_settings(recipe.json, label, seed_override);
+  const Json& table = recipe.json.at("model");
+
+  const bool continued = table.contains("start_from");
+  const fs::path start_from = continued ? base / json_get<std::string>(table, "start_from", label) : fs::path();
+  const fs::path tokenizer_folder =
+      continued ? start_from : base / json_get<std::string>(table, "tokenizer", label);
+  const Tokenizer tokenizer = Tokenizer::open(tokenizer_folder);
+  Model model = continued ? load_model(start_from)
+                          : create_model(config_of_recipe(table, tokenizer, label), static_cast<uint64_t>(s.seed));
+  Json settings = recipe.json;
+  settings["training"]["seed"] = s.seed;
+  std::vector<RunInput> inputs{{"tokenizer", tokenizer_folder / "tokenizer.json"}};
+  if (continued) inputs.push_back({"start_from", start_from});
+  RunRecord record(folder, "pretrain", settings, inputs);
+  PretrainResult result;
+  if (record.state() == StepState::complete) {
+    say(fmt::format("{} is complete; nothing to do", folder.string()));
+    return result;
+  }
+
+  Mixture mixture(recipe.json.at("text"), tokenizer, s.context, base, static_cast<uint64_t>(s.seed));
+  require_gradients(model, true);
+  Optimizer optimizer(trainables_of(model, s), {0.9, 0.95, 1e-8, 0.95, s.clip_norm});
+  const int64_t steps = (s.tokens + s.batch_tokens - 1) / s.batch_tokens;
+  const Schedule schedule{parse_schedule(s.schedule), s.warm_up, steps, s.final_fraction};
+  const at::ScalarType compute = choose_compute(s.compute);
+  const double rate = matrix_product_rate(compute);
+  const auto held_out = mixture.held_out(24);
+
+  say(fmt::format("model       {}, {:.2f} million parameters{}", model.config.family,
+                  static_cast<double>(model.config.parameter_count()) / 1e6,
+                  continued ? ", continued from " + start_from.string() : ""));
+  for (const std::string& line : mixture.describe()) say("text        " + line);
+  say(fmt::format("steps       {} of {} tokens, seed {}, {} threads, products in {} ({:.0f} GFLOP/s measured)", steps,
+                  s.batch_tokens, s.seed, at::get_num_threads(), dtype_name(compute), rate / 1e9));
+
+  const fs::path checkpoint = folder / "checkpoint" / "state.safetensors";
+  int64_t step = 0;
+  if (record.state() == StepState::resume && fs::exists(checkpoint)) {
+    const TrainingState state = load_training_state(checkpoint);
+    state.copy_into(weights_of(model), "");
+    NamedTensors moments;
+    for (const auto& [name, tensor] : state.tensors) {
+      if (!name.starts_with("weight.")) moments.emplace_back(name, tensor);
+    }
+    step = json_get<int64_t>(state.state, "step", checkpoint.string());
+    result.tokens = json_get<int64_t>(state.state, "tokens", checkpoint.string());
+    optimizer.restore(step, moments);
+    mixture.restore(state.state.at("mixture"));
+    say(fmt::format("resumed     at step {}", step));
+  }
+  const auto save = [&] {
+    NamedTensors tensors = weights_of(model);
+    for (auto& each : optimizer.state()) tensors.push_back(each);
+    save_training_state(checkpoint, tensors,
+                        {{"step", step}, {"tokens", result.tokens}, {"mixture", mixture.state()}});
+  };
+
+  std::ofstream log(folder / "log.jsonl", std::ios::app);
+  Progress progress("pretrain", steps, "step");
+  progress.set(step);
+  const auto start = Clock::now();
+  int64_t tokens_here = 0;
+  double smooth = 0;
+  while (step < steps) {
+    const std::vector<Document> documents = mixture.next(s.batch_tokens);
+    double weight = 0;
+    for (const Document& document : documents) {
+      for (float each : document.weights) weight += each;
+    }
+    double loss = 0;
+    for (const std::vector<Document>& group : group_by_tokens(documents, s.pass_tokens)) {
+      const PackedTargets packed = pack_targets(group);
+      ForwardOptions options;
+      options.compute = compute;
+      at::Tensor part = packed_loss(model, packed, weight, options);
+      part.backward();
+      loss += part.item<double>();
+      tokens_here += packed.input.size();
+      result.tokens += packed.input.size();
+    }
+    const double norm = optimizer.step(schedule.at(step));
+    if (!std::isfinite(loss) || !std::isfinite(norm)) {
+      fail("pretrain", fmt::format("the loss is {} and the gradient norm {} at step {}", loss, norm, step),
+           "lower learning_rate or muon_rate; the last checkpoint is kept");
+    }
+    ++step;
+    smooth = smooth == 0 ? loss : 0.95 * smooth + 0.05 * loss;
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    result.tokens_per_second = static_cast<double>(tokens_here) / seconds;
+    result.product_share = result.tokens_per_second * operations_per_token(model) / rate;
+    progress.note(fmt::format("loss {:.3f} | {:.0f} tokens/s | {:.0f}% of products", smooth,
+                              result.tokens_per_second, 100 * result.product_share));
+    progress.advance();
+    if (step % s.report_steps == 0 || step == steps) {
+      Json line{{"step", step}, {"tokens", result.tokens}, {"loss", smooth}, {"gradient_norm", norm},
+                {"tokens_per_second", result.tokens_per_second}, {"product_share", result.product_share}};
+      for (const auto& [name, set] : held_out) line["held_out"][name] = mean_loss(model, set, compute);
+      log << line.dump() << std::endl;
+    }
+    if (step % s.checkpoint_steps == 0 || interrupted()) save();
+    check_interrupt("pretrain");
+  }
+  progress.finish();
+  result.steps = steps;
+  result.loss = smooth;
+
+  save_model(model, folder, at::kBFloat16);
+  copy_tokenizer(tokenizer_folder, folder);
+  Json final_losses;
+  for (const auto& [name, set] : held_out) final_losses[name] = mean_loss(model, set, compute);
+  record.add("result", {{"steps", steps}, {"tokens", result.tokens}, {"training_loss", smooth},
+                        {"held_out_loss", final_losses}, {"tokens_per_second", result.tokens_per_second},
+                        {"share_of_matrix_product_rate", result.product_share}});
+  record.complete();
+  fs::remove_all(folder / "checkpoint");
+  return result;
+}
+
+}  // namespace introspect

@@ -1,0 +1,35 @@
+// Training a small model from scratch on a mixture of texts: the toolkit's way to make controlled subjects.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include <nlohmann/json.hpp>
+
+#include "base/json.h"
+#include "base/run_record.h"
+
+namespace introspect {
+
+// A recipe: TOML tables [model], [training] and [[text]], as recipes/pretrain/*.toml show and explain. `path` is where
+// it was read from: relative paths in it are taken from its folder.
+struct PretrainRecipe {
+  Json json;
+  fs::path path;
+};
+PretrainRecipe read_pretrain_recipe(const fs::path& path);  // throws Error for unknown keys
+void check_pretrain_recipe(const Json& json, const std::string& label);
+
+// Runs it into `folder`: a Hugging Face folder (bf16), run.json, checkpoint/ while unfinished, log.jsonl with a line a
+// report. Resumes from the last checkpoint bit for bit on the same machine and thread count. `seed_override` < 0 keeps
+// the recipe's. `say` receives the lines of the opening box and of progress. Throws Error if the loss is not finite.
+struct PretrainResult {
+  int64_t steps = 0, tokens = 0;
+  double loss = 0;             // of the last report
+  double tokens_per_second = 0;
+  double product_share = 0;    // floating-point operations a second over the measured matrix-product rate
+};
+PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, int64_t seed_override,
+                        const std::function<void(const std::string&)>& say);
+
+}  // namespace introspect

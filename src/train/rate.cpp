@@ -1,0 +1,48 @@
+#include "train/rate.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include <ATen/Functions.h>
+#include <c10/core/GradMode.h>
+
+#include "base/error.h"
+
+namespace introspect {
+
+double matrix_product_rate(at::ScalarType dtype, int64_t rows, int64_t in, int64_t out) {
+  using Clock = std::chrono::steady_clock;
+  c10::NoGradGuard guard;
+  const at::Tensor x = at::rand({rows, in}).to(dtype), weight = at::rand({out, in}).to(dtype);
+  at::linear(x, weight);
+  double best = 0;
+  const auto begin = Clock::now();
+  do {
+    const auto start = Clock::now();
+    at::linear(x, weight);
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    best = std::max(best, 2.0 * static_cast<double>(rows * in * out) / seconds);
+  } while (Clock::now() - begin < std::chrono::milliseconds(150));
+  return best;
+}
+
+at::ScalarType choose_compute(const std::string& name) {
+  if (name == "fp32") return at::kFloat;
+  if (name == "bf16") return at::kBFloat16;
+  if (name == "auto") {
+    return matrix_product_rate(at::kBFloat16) > 1.3 * matrix_product_rate(at::kFloat) ? at::kBFloat16 : at::kFloat;
+  }
+  fail_usage("compute", fmt::format("got '{}', expected auto, fp32 or bf16", name));
+}
+
+std::string dtype_name(at::ScalarType dtype) {
+  switch (dtype) {
+    case at::kFloat: return "fp32";
+    case at::kBFloat16: return "bf16";
+    case at::kHalf: return "fp16";
+    case at::kDouble: return "fp64";
+    default: return "other";
+  }
+}
+
+}  // namespace introspect
