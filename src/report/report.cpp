@@ -15,8 +15,12 @@ namespace {
 
 std::string section(const std::string& title, const std::string& lead, const std::string& body) {
   if (body.empty()) return "";
-  std::string anchor;
-  for (const char letter : title) anchor += (letter | 32) >= 'a' && (letter | 32) <= 'z' ? letter : '-';
+  std::string anchor;  // "all-scores"
+  for (const char letter : title) {
+    const bool capital = letter >= 'A' && letter <= 'Z';
+    const bool kept = (letter >= 'a' && letter <= 'z') || (letter >= '0' && letter <= '9');
+    anchor += capital ? static_cast<char>(letter - 'A' + 'a') : kept ? letter : '-';
+  }
   return fmt::format("<section id=\"{}\">\n<h2>{}</h2>\n{}{}</section>\n", anchor, escape_html(title),
                      lead.empty() ? "" : "<p>" + escape_html(lead) + "</p>\n", body);
 }
@@ -42,9 +46,9 @@ std::string named_section(const std::string& title, const NamedValues& values) {
 std::string score_sections(const ReportInput& input, const ScoreTable& table, const std::string& name) {
   const std::string behind = name.empty() ? "" : ": " + name;
   const std::string title = capitalised(metric_label(table.headline_metric()));
-  std::string html =
+  const std::string answer =
       name.empty() ? "" : "<div class=\"answer\">\n" + paragraphs(headline_sentences(table)) + "</div>\n";
-  html = section(title + behind, "", html + headline_figure(table));
+  std::string html = section(title + behind, "", answer + headline_figure(table));
   html += section("All scores" + behind, "Times 100, with 95% intervals; p from paired permutation tests against self.",
                   score_table(table) + comparison_table(input, table));
   html += section("The other metrics" + behind, "", metric_figures(table));
