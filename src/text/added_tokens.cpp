@@ -97,6 +97,11 @@ const AddedToken* AddedTokens::find(int64_t id) const {
   return found == by_id_.end() ? nullptr : &tokens_[found->second];
 }
 
+const std::string* AddedTokens::decoded_form(int64_t id) const {
+  const auto found = by_id_.find(id);
+  return found == by_id_.end() ? nullptr : &normalized_forms_[found->second];
+}
+
 bool AddedTokens::is_special(int64_t id) const {
   const AddedToken* token = find(id);
   return token != nullptr && token->special;
@@ -125,9 +130,8 @@ void AddedTokens::split(std::string_view text, bool normalized, bool with_specia
         range.end += character.length;
       }
     }
-    // white space that the token before has taken may begin this one; the search goes on behind the match itself
-    range.begin = std::max(range.begin, done);
-    if (range.end <= range.begin) continue;
+    // The search goes on behind the match itself: white space that this token took may be a token of its own, which
+    // Hugging Face's then gives too.
     if (done < range.begin) segments.push_back({{done, range.begin}, -1});
     segments.push_back({range, token.id});
     done = range.end;

@@ -61,6 +61,8 @@ class AddedTokens {
 
   const std::vector<AddedToken>& tokens() const { return tokens_; }
   const AddedToken* find(int64_t id) const;
+  // What the decoder is given for it: the text it is found as. Null if `id` is no added token.
+  const std::string* decoded_form(int64_t id) const;
   bool is_special(int64_t id) const;
 
   // Cuts `text` into segments. `normalized` says which of the two sets is looked for; special tokens are text like

@@ -20,7 +20,7 @@ struct Range {
 struct AlignedText {
   std::string text;
   bool tracked = false;       // false: `source` stays empty, which is most of the cost of encoding saved
-  std::vector<Range> source;  // one for each byte of `text`; an empty range for what a normalizer added
+  std::vector<Range> source;  // one for each byte of `text`
 
   // The piece [begin, begin + bytes.size()) of the original text, unchanged.
   static AlignedText original(std::string_view bytes, size_t begin, bool tracked) {
@@ -54,8 +54,7 @@ struct AlignedText {
     if (!tracked || part.empty()) return {};
     Range whole = source[part.begin];
     for (size_t i = part.begin + 1; i < part.end; ++i) {
-      if (source[i].empty()) continue;
-      whole.begin = whole.empty() ? source[i].begin : std::min(whole.begin, source[i].begin);
+      whole.begin = std::min(whole.begin, source[i].begin);
       whole.end = std::max(whole.end, source[i].end);
     }
     return whole;

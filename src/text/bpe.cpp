@@ -76,6 +76,8 @@ bool BpeModel::has_alphabet(const Vocabulary& vocabulary) {
 void BpeModel::find_boundaries() {
   if (settings_.ignore_merges) return;  // then a piece of several words may be a token
   if (letter_[0x2581] < 0) return;      // it would be an unknown character, which may be fused with its neighbours
+  const bool all_bytes = settings_.byte_fallback && std::count(fallback_.begin(), fallback_.end(), -1) == 0;
+  if (unknown_id_ < 0 && !all_bytes) return;  // a character that vanishes makes neighbours of others
   const auto stands_for_other_text = [this](std::string_view token) {
     if (unknown_id_ >= 0 && token.ends_with(settings_.unknown_token)) return true;
     return settings_.byte_fallback && token.size() >= 6 && token.ends_with('>') &&

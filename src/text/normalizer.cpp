@@ -98,8 +98,8 @@ struct Prepend : Step {
     if (text.text.empty()) return;
     AlignedText fresh;
     fresh.tracked = text.tracked;
-    const size_t begin = text.tracked ? text.source.front().begin : 0;
-    fresh.append(prefix, {begin, begin});
+    // counts to the first character, as in Hugging Face's offsets
+    fresh.append(prefix, text.origin({0, known_character(text.text.data()).length}));
     fresh.append(text, {0, text.text.size()});
     text = std::move(fresh);
   }

@@ -14,7 +14,7 @@ constexpr std::string_view kSpace = "\\t-\\r\\x{85}\\p{Z}";
 constexpr std::string_view kNotSpace =
     "\\x{0}-\\x{8}\\x{E}-\\x{1F}\\x{21}-\\x{84}\\x{86}-\\x{9F}\\x{A1}-\\x{167F}\\x{1681}-\\x{1FFF}\\x{200B}-\\x{2027}"
     "\\x{202A}-\\x{202E}\\x{2030}-\\x{205E}\\x{2060}-\\x{2FFF}\\x{3001}-\\x{10FFFF}";
-constexpr std::string_view kWord = "\\p{L}\\p{M}\\p{Nd}\\p{Pc}";
+constexpr std::string_view kWord = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
 constexpr std::string_view kHex = "0-9a-fA-F";
 constexpr std::string_view kNotHex = "\\x{0}-/:-@G-`g-\\x{10FFFF}";
 
@@ -77,6 +77,12 @@ class Rewriter {
     atom_ = out_.size();
     const char c = in_[at_ + 1];
     if (escape_set(c, "[", "]")) return;
+    if (c == 'b' || c == 'B') {  // where \w begins or ends, by the set above
+      const std::string_view same = c == 'b' ? "!" : "=", other = c == 'b' ? "=" : "!";
+      out_ += fmt::format("(?:(?<=[{0}])(?{1}[{0}])|(?<![{0}])(?{2}[{0}]))", kWord, same, other);
+      at_ += 2;
+      return;
+    }
     copy_escape();
   }
 

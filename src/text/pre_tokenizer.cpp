@@ -28,10 +28,9 @@ void rewrite_pieces(Pieces& pieces, const Rewrite& rewrite) {
   pieces.whole = std::move(fresh);
 }
 
-// The empty place in front of `range`, for bytes that are put there.
-Range place_before(const AlignedText& text, Range range) {
-  const size_t begin = text.tracked && !range.empty() ? text.source[range.begin].begin : 0;
-  return {begin, begin};
+// What is put in front of a piece counts to its first character, as in Hugging Face's offsets.
+Range first_place(const AlignedText& text, Range range) {
+  return text.origin({range.begin, range.begin + known_character(text.text.data() + range.begin).length});
 }
 
 struct Split : Step {
@@ -55,7 +54,7 @@ struct SplitAtCharacters : Step {
 struct PrefixSpace : Step {
   void apply(Pieces& pieces) const override {
     rewrite_pieces(pieces, [&](AlignedText& fresh, Range range) {
-      if (pieces.whole.text[range.begin] != ' ') fresh.append(" ", place_before(pieces.whole, range));
+      if (pieces.whole.text[range.begin] != ' ') fresh.append(" ", first_place(pieces.whole, range));
       fresh.append(pieces.whole, range);
     });
   }
@@ -89,7 +88,7 @@ struct Metaspace : Step {
       const std::string_view text = std::string_view(old.text).substr(range.begin, range.size());
       const bool there = text.front() == ' ' || text.substr(0, replacement.size()) == replacement;
       if (!there && (prepend == Prepend::always || (prepend == Prepend::first && first))) {
-        fresh.append(replacement, place_before(old, range));
+        fresh.append(replacement, first_place(old, range));
       }
       size_t done = range.begin;
       for (size_t i = range.begin; i < range.end; ++i) {

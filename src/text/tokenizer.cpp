@@ -181,13 +181,13 @@ std::string Tokenizer::decode(const std::vector<int64_t>& ids, bool skip_special
   tokens.reserve(ids.size());
   for (const int64_t id : ids) {
     if (!state_->vocabulary.contains(id) || (skip_special_tokens && is_special(id))) continue;
-    tokens.emplace_back(state_->vocabulary.token(id));
+    tokens.emplace_back(state_->text_for_decoder(id));
   }
   return state_->decoder.decode(std::move(tokens));
 }
 
 std::string Tokenizer::piece(int64_t id) const {
-  return state_->decoder.piece(state_->vocabulary.token(id));
+  return state_->decoder.piece(state_->text_for_decoder(id));
 }
 
 std::string Tokenizer::token(int64_t id) const {

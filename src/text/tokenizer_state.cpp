@@ -131,6 +131,11 @@ void TokenizerState::read_config(std::string_view config_json, const std::string
   }
 }
 
+std::string_view TokenizerState::text_for_decoder(int64_t id) const {
+  const std::string* form = added.decoded_form(id);
+  return form != nullptr ? std::string_view(*form) : vocabulary.token(id);
+}
+
 std::unique_ptr<BpeWorkspace> TokenizerState::take_workspace() const {
   const std::lock_guard lock(mutex_);
   if (free_workspaces_.empty()) return std::make_unique<BpeWorkspace>();

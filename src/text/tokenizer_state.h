@@ -36,6 +36,9 @@ struct TokenizerState {
   TokenizerState& operator=(const TokenizerState&) = delete;
   void read_config(std::string_view config_json, const std::string& label);
 
+  // The token as its decoder takes it: an added token in its normalized form, as Hugging Face's since 0.23.
+  std::string_view text_for_decoder(int64_t id) const;
+
   // Workspaces that no thread uses at the moment.
   std::unique_ptr<BpeWorkspace> take_workspace() const;
   void give_workspace(std::unique_ptr<BpeWorkspace> workspace) const;
