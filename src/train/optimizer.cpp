@@ -50,6 +50,7 @@ double Optimizer::step(double scale) {
   double squares = 0;
   for (const Trainable& each : trainables_) {
     if (!each.tensor.grad().defined()) {
+      if (each.may_rest) continue;
       fail("optimizer", fmt::format("'{}' has no gradient", each.name), "it does not take part in the loss");
     }
     const double norm = each.tensor.grad().norm().item<double>();
@@ -66,6 +67,7 @@ double Optimizer::step(double scale) {
   const double correction2 = 1 - std::pow(settings_.beta2, static_cast<double>(steps_));
   for (size_t i = 0; i < trainables_.size(); ++i) {
     Trainable& each = trainables_[i];
+    if (!each.tensor.grad().defined()) continue;
     const double rate = each.learning_rate * scale;
     const at::Tensor gradient = each.tensor.grad().to(at::kFloat) * clip;
     if (each.weight_decay > 0) each.tensor.mul_(1 - rate * each.weight_decay);

@@ -20,6 +20,7 @@ struct Trainable {
   UpdateRule rule = UpdateRule::adamw;
   double learning_rate = 1e-3;
   double weight_decay = 0;  // times the learning rate, off the weight, each step
+  bool may_rest = false;    // a step whose loss does not involve it leaves it alone; else that is an Error
 };
 
 struct OptimizerSettings {

@@ -1,0 +1,109 @@
+#include "explainer/explainer.h"
+
+#include <ATen/Functions.h>
+#include <c10/core/GradMode.h>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/safetensors.h"
+
+namespace introspect {
+
+namespace {
+
+void copy_text_files(const fs::path& from, const fs::path& to) {
+  for (const char* name :
+       {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"}) {
+    if (fs::exists(from / name)) fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing);
+  }
+}
+
+}  // namespace
+
+Json explainer_config_to_json(const ExplainerConfig& config) {
+  return {{"task", config.task},
+          {"templates", config.style.templates},
+          {"add_bos", config.style.add_bos},
+          {"blank_in_brackets", config.style.blank_in_brackets},
+          {"slot_tokens", config.slot_tokens},
+          {"injection", injection_to_json(config.injection)}};
+}
+
+ExplainerConfig parse_explainer_config(const Json& json, const std::string& label) {
+  ExplainerConfig config;
+  config.task = json_get_or<std::string>(json, "task", "patching", label);
+  config.style.templates = json_get_or<std::vector<std::string>>(json, "templates", {}, label);
+  config.style.add_bos = json_get_or<bool>(json, "add_bos", true, label);
+  config.style.blank_in_brackets = json_get_or<bool>(json, "blank_in_brackets", false, label);
+  config.slot_tokens = json_get_or<std::vector<std::string>>(json, "slot_tokens", {}, label);
+  if (json.contains("injection")) config.injection = parse_injection(json.at("injection"), label);
+  return config;
+}
+
+Explainer::Explainer(Model given_model, Tokenizer given_tokenizer, ExplainerConfig given_config)
+    : model(std::move(given_model)), tokenizer(std::move(given_tokenizer)), config(std::move(given_config)) {
+  slot = find_slot_tokens(tokenizer, config.slot_tokens);
+  if (slot.slot >= model.config.vocab_size) {
+    fail("explainer", fmt::format("slot token {}: the model has {} embedding rows", slot.slot, model.config.vocab_size));
+  }
+  c10::NoGradGuard guard;
+  embedding_norm = model.embedding.to(at::kFloat).norm(2, 1).mean().item<double>();
+}
+
+Explainer open_base(const fs::path& model_folder, const ExplainerConfig& config) {
+  return Explainer(load_model(model_folder), Tokenizer::open(model_folder), config);
+}
+
+Explainer open_explainer(const fs::path& folder) {
+  const fs::path path = folder / "explainer.json";
+  if (!fs::exists(path)) {
+    fail("explainer", fmt::format("no explainer.json (in {})", folder.string()),
+         "an explainer is what 'introspect train' writes");
+  }
+  const Json json = read_json(path);
+  const std::string label = path.string();
+  const bool adapter = json_get_or<bool>(json, "adapter", false, label);
+  fs::path base = folder;
+  if (adapter) {
+    base = json_get<std::string>(json, "base_model", label);
+    if (base.is_relative()) base = folder / base;
+  }
+  Explainer explainer = open_base(base, parse_explainer_config(json, label));
+  if (adapter) load_lora(explainer.model, folder);
+  if (fs::exists(folder / "projections.safetensors")) {
+    const Safetensors stored(folder / "projections.safetensors");
+    for (const auto& [name, info] : stored.tensors()) {
+      if (!name.starts_with("projection.")) {
+        fail("explainer", fmt::format("unknown tensor '{}' ({})", name, stored.path().string()));
+      }
+      explainer.projections[std::stoll(name.substr(11))] = stored.get(name).to(at::kFloat, false, true);
+    }
+  }
+  explainer.embedding_norm = json_get_or<double>(json, "embedding_norm", explainer.embedding_norm, label);
+  return explainer;
+}
+
+void save_explainer(const Explainer& explainer, const LoraConfig* lora, const fs::path& base_model,
+                    const fs::path& folder) {
+  fs::create_directories(folder);
+  if (lora) {
+    save_lora(explainer.model, *lora, folder, fs::absolute(base_model).lexically_normal().string());
+  } else {
+    save_model(explainer.model, folder, at::kFloat);
+  }
+  copy_text_files(base_model, folder);
+  if (!explainer.projections.empty()) {
+    std::vector<std::pair<std::string, at::Tensor>> tensors;
+    for (const auto& [layer, map] : explainer.projections) {
+      tensors.emplace_back(fmt::format("projection.{}", layer), map.detach());
+    }
+    write_safetensors(folder / "projections.safetensors", tensors);
+  }
+  Json json = explainer_config_to_json(explainer.config);
+  json["adapter"] = lora != nullptr;
+  json["base_model"] = fs::absolute(base_model).lexically_normal().string();
+  json["embedding_norm"] = explainer.embedding_norm;
+  write_json(folder / "explainer.json", json);
+}
+
+}  // namespace introspect

@@ -1,0 +1,49 @@
+// An explainer: a language model, the slot through which it receives vectors, and how it is asked.
+//
+// Its folder is a Hugging Face folder (full fine-tuning) or a PEFT adapter (LoRA) with explainer.json and, where there
+// are any, projections.safetensors ("projection.<layer>" [d_explainer, d_target]).
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "explainer/injection.h"
+#include "explainer/question.h"
+#include "model/lora.h"
+#include "model/model.h"
+#include "text/tokenizer.h"
+
+namespace introspect {
+
+struct ExplainerConfig {
+  std::string task = "patching";
+  QuestionStyle style;
+  InjectionConfig injection;
+  std::vector<std::string> slot_tokens;  // named in the recipe; empty: found
+};
+Json explainer_config_to_json(const ExplainerConfig& config);
+ExplainerConfig parse_explainer_config(const Json& json, const std::string& label);
+
+struct Explainer {
+  Model model;
+  Tokenizer tokenizer;
+  ExplainerConfig config;
+  Projections projections;
+  SlotTokens slot;
+  double embedding_norm = 1;  // mean norm of the embedding rows, for norm_matched
+
+  Explainer(Model given_model, Tokenizer given_tokenizer, ExplainerConfig given_config);
+};
+
+// A base model before training.
+Explainer open_base(const fs::path& model_folder, const ExplainerConfig& config);
+
+// A trained explainer's folder. An adapter names its base model in explainer.json. Throws Error for a folder without
+// explainer.json and whatever load_model and load_lora throw.
+Explainer open_explainer(const fs::path& folder);
+
+// `lora` null: the whole model, in float32, so that answers stay the same after loading.
+void save_explainer(const Explainer& explainer, const LoraConfig* lora, const fs::path& base_model,
+                    const fs::path& folder);
+
+}  // namespace introspect

@@ -1,0 +1,171 @@
+#include "explainer/injection.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/random.h"
+
+namespace introspect {
+
+namespace {
+
+template <class Value, size_t N>
+Value named_value(const std::pair<const char*, Value> (&names)[N], const std::string& name, const char* what) {
+  std::string known;
+  for (const auto& [text, value] : names) {
+    if (name == text) return value;
+    known += (known.empty() ? "" : ", ") + std::string(text);
+  }
+  fail_usage("explainer", fmt::format("{}: got '{}', expected one of {}", what, name, known));
+}
+template <class Value, size_t N>
+std::string value_name(const std::pair<const char*, Value> (&names)[N], Value value) {
+  for (const auto& [text, each] : names) {
+    if (each == value) return text;
+  }
+  return "?";
+}
+
+constexpr std::pair<const char*, InjectionPolicy> policies[] = {
+    {"raw", InjectionPolicy::raw}, {"unit", InjectionPolicy::unit}, {"norm_matched", InjectionPolicy::norm_matched}};
+constexpr std::pair<const char*, ProjectionKind> projection_kinds[] = {
+    {"none", ProjectionKind::none}, {"random", ProjectionKind::random}, {"identity", ProjectionKind::identity},
+    {"least_squares", ProjectionKind::least_squares}};
+constexpr std::pair<const char*, VectorCondition> conditions[] = {
+    {"real", VectorCondition::real}, {"zero", VectorCondition::zero}, {"random", VectorCondition::random},
+    {"shuffled", VectorCondition::shuffled}, {"shuffled_in_cell", VectorCondition::shuffled_in_cell}};
+
+// Another member of each group: a random cycle through it. Groups of one keep their own vector.
+void cycle(std::vector<int64_t>& sources, std::vector<size_t> group, Random& random) {
+  random.shuffle(group);
+  const std::vector<int64_t> before = sources;
+  for (size_t i = 0; i < group.size(); ++i) sources[group[i]] = before[group[(i + 1) % group.size()]];
+}
+
+}  // namespace
+
+Json injection_to_json(const InjectionConfig& config) {
+  return {{"policy", value_name(policies, config.policy)},
+          {"scale", config.scale},
+          {"layer", config.layer},
+          {"projection", value_name(projection_kinds, config.projection)},
+          {"train_projection", config.train_projection}};
+}
+
+InjectionConfig parse_injection(const Json& table, const std::string& label) {
+  InjectionConfig config;
+  for (const auto& [key, value] : table.items()) {
+    if (key != "policy" && key != "scale" && key != "layer" && key != "projection" && key != "train_projection") {
+      fail_usage("explainer", fmt::format("unknown key 'injection.{}' ({})", key, label));
+    }
+  }
+  config.policy = named_value(policies, json_get_or<std::string>(table, "policy", "unit", label), "injection.policy");
+  config.scale = json_get_or<double>(table, "scale", 1.0, label);
+  config.layer = json_get_or<int64_t>(table, "layer", -1, label);
+  config.projection =
+      named_value(projection_kinds, json_get_or<std::string>(table, "projection", "none", label), "injection.projection");
+  config.train_projection = json_get_or<bool>(table, "train_projection", true, label);
+  if (!std::isfinite(config.scale)) fail_usage("explainer", fmt::format("injection.scale is not finite ({})", label));
+  return config;
+}
+
+Projections make_projections(ProjectionKind kind, const std::vector<int64_t>& layers, int64_t d_target,
+                             int64_t d_explainer, uint64_t seed) {
+  Projections projections;
+  if (kind == ProjectionKind::none || kind == ProjectionKind::least_squares) return projections;
+  if (kind == ProjectionKind::identity && d_target != d_explainer) {
+    fail("explainer", fmt::format("an identity projection from width {} to {}", d_target, d_explainer),
+         "use projection = \"random\" or \"least_squares\"");
+  }
+  for (int64_t layer : layers) {
+    if (projections.contains(layer)) continue;
+    if (kind == ProjectionKind::identity) {
+      projections[layer] = at::eye(d_target);
+      continue;
+    }
+    Random random(seed, fmt::format("projection of layer {}", layer));
+    at::Tensor map = at::empty({d_explainer, d_target});
+    float* values = map.data_ptr<float>();
+    const double deviation = 1 / std::sqrt(static_cast<double>(d_target));
+    for (int64_t i = 0; i < map.numel(); ++i) values[i] = static_cast<float>(random.normal() * deviation);
+    projections[layer] = map;
+  }
+  return projections;
+}
+
+at::Tensor fit_projection(const at::Tensor& target, const at::Tensor& explainer, double ridge) {
+  const at::Tensor x = target.to(at::kDouble), y = explainer.to(at::kDouble);
+  const at::Tensor gram = at::mm(x.t(), x);
+  const double strength = ridge * gram.diagonal().mean().item<double>();
+  const at::Tensor regular = gram + strength * at::eye(gram.size(0), gram.options());
+  // (X'X + r I) P' = X'Y
+  const at::Tensor factor = at::linalg_cholesky(regular);
+  return at::cholesky_solve(at::mm(x.t(), y), factor).t().to(at::kFloat).contiguous();
+}
+
+at::Tensor inject(const InjectionConfig& config, const Projections& projections, const at::Tensor& vectors,
+                  const std::vector<int64_t>& layers, int64_t d_explainer, double embedding_norm) {
+  at::Tensor rows = vectors;
+  if (config.projection != ProjectionKind::none) {
+    std::vector<at::Tensor> mapped;
+    for (size_t i = 0; i < layers.size(); ++i) {
+      const auto found = projections.find(layers[i]);
+      if (found == projections.end()) {
+        fail("explainer", fmt::format("no projection for layer {} of the target", layers[i]));
+      }
+      mapped.push_back(at::mv(found->second, vectors[static_cast<int64_t>(i)]));
+    }
+    rows = at::stack(mapped);
+  }
+  if (rows.size(1) != d_explainer) {
+    fail("explainer", fmt::format("a vector of width {} for an explainer of width {}", rows.size(1), d_explainer),
+         "set injection.projection to random or least_squares");
+  }
+  if (config.policy == InjectionPolicy::raw) return rows;
+  const at::Tensor norms = rows.norm(2, 1, true).clamp_min(1e-12);
+  const double scale = config.scale * (config.policy == InjectionPolicy::norm_matched ? embedding_norm : 1.0);
+  return rows / norms * scale;
+}
+
+std::string condition_name(VectorCondition condition) { return value_name(conditions, condition); }
+VectorCondition parse_condition(const std::string& name) { return named_value(conditions, name, "vector condition"); }
+
+at::Tensor condition_vectors(const Dataset& dataset, const std::vector<const Example*>& examples,
+                             VectorCondition condition, uint64_t seed) {
+  Random random(seed, "vectors " + condition_name(condition));
+  std::vector<int64_t> sources;
+  for (const Example* example : examples) {
+    if (example->vector < 0) fail("explainer", fmt::format("example '{}' has no vector", example->id));
+    sources.push_back(example->vector);
+  }
+  if (condition == VectorCondition::shuffled || condition == VectorCondition::shuffled_in_cell) {
+    std::map<std::string, std::vector<size_t>> groups;
+    for (size_t i = 0; i < examples.size(); ++i) {
+      std::string cell;
+      if (condition == VectorCondition::shuffled_in_cell) {
+        for (const char* key : {"token_type", "block", "relation"}) {
+          const auto found = examples[i]->attributes.find(key);
+          cell += (found == examples[i]->attributes.end() ? "" : found->second) + "\n";
+        }
+      }
+      groups[cell].push_back(i);
+    }
+    for (auto& [cell, group] : groups) cycle(sources, group, random);
+  }
+  at::Tensor vectors = dataset.vectors.index_select(0, at::tensor(sources, at::kLong));
+  if (condition == VectorCondition::zero) return at::zeros_like(vectors);
+  if (condition == VectorCondition::random) {
+    at::Tensor noise = at::empty_like(vectors);
+    float* values = noise.data_ptr<float>();
+    for (int64_t i = 0; i < noise.numel(); ++i) values[i] = static_cast<float>(random.normal());
+    return noise / noise.norm(2, 1, true) * vectors.norm(2, 1, true);
+  }
+  return vectors;
+}
+
+}  // namespace introspect

@@ -1,0 +1,67 @@
+// How an internal vector becomes a row of the explainer's input.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "base/json.h"
+#include "dataset/example.h"
+
+namespace introspect {
+
+enum class InjectionPolicy {
+  raw,          // v as it is (the published checkpoints)
+  unit,         // v / |v| * scale
+  norm_matched  // v / |v| * scale * the mean norm of the explainer's embedding rows
+};
+
+enum class ProjectionKind {
+  none,          // widths must agree
+  random,        // normal(0, 1/sqrt(d_target)), trained with the rest
+  identity,      // widths must agree; trained with the rest
+  least_squares  // given: fitted on paired activations (fit_projection), kept as it is or trained on
+};
+
+struct InjectionConfig {
+  InjectionPolicy policy = InjectionPolicy::unit;
+  double scale = 1;
+  int64_t layer = -1;  // -1: in place of the embedding row; l >= 0: added to the output of block l
+  ProjectionKind projection = ProjectionKind::none;
+  bool train_projection = true;
+};
+Json injection_to_json(const InjectionConfig& config);
+InjectionConfig parse_injection(const Json& table, const std::string& label);  // throws Error for unknown names
+
+// One bias-free linear map a target layer: [d_explainer, d_target].
+using Projections = std::map<int64_t, at::Tensor>;
+Projections make_projections(ProjectionKind kind, const std::vector<int64_t>& layers, int64_t d_target,
+                             int64_t d_explainer, uint64_t seed);
+
+// The map that minimises |h_explainer - P h_target|^2 over paired rows, with a ridge of `ridge` times the mean squared
+// activation. target [n, d_target], explainer [n, d_explainer] → [d_explainer, d_target].
+at::Tensor fit_projection(const at::Tensor& target, const at::Tensor& explainer, double ridge = 1e-4);
+
+// Vectors [n, d_target] with the layer of each → rows [n, d_explainer]. Differentiable in the projections. A zero
+// vector stays zero. Throws Error where widths disagree and there is no projection for the layer.
+at::Tensor inject(const InjectionConfig& config, const Projections& projections, const at::Tensor& vectors,
+                  const std::vector<int64_t>& layers, int64_t d_explainer, double embedding_norm);
+
+// What stands in for the true vectors at test time, or in training: the floors.
+enum class VectorCondition {
+  real,
+  zero,
+  random,           // normal, with the norm of the true one
+  shuffled,         // another example's
+  shuffled_in_cell  // another example's of the same token type, block and relation
+};
+std::string condition_name(VectorCondition condition);
+VectorCondition parse_condition(const std::string& name);
+
+// One row an example, in their order: [examples, d_target].
+at::Tensor condition_vectors(const Dataset& dataset, const std::vector<const Example*>& examples,
+                             VectorCondition condition, uint64_t seed);
+
+}  // namespace introspect

@@ -1,0 +1,125 @@
+#include "explainer/question.h"
+
+#include <fmt/ranges.h>
+
+#include "base/error.h"
+
+namespace introspect {
+
+namespace {
+
+std::string trim(const std::string& text) {
+  const size_t first = text.find_first_not_of(" \t\r\n");
+  if (first == std::string::npos) return "";
+  return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
+}
+
+// The answer's tokens: three pieces, so that the words in the brackets are tokenised by themselves.
+std::vector<int64_t> answer_tokens(const Tokenizer& tokenizer, const QuestionStyle& style, const std::string& answer) {
+  const size_t open = answer.find("<<<"), close = answer.rfind(">>>");
+  std::vector<int64_t> tokens;
+  const auto append = [&](const std::string& text) {
+    for (int64_t id : tokenizer.encode_plain(text)) tokens.push_back(id);
+  };
+  if (style.blank_in_brackets && open != std::string::npos && close != std::string::npos && close > open) {
+    append(answer.substr(0, open + 3));
+    append(" " + trim(answer.substr(open + 3, close - open - 3)));
+    append(answer.substr(close));
+  } else {
+    append(answer);
+  }
+  if (tokenizer.eos()) tokens.push_back(*tokenizer.eos());
+  return tokens;
+}
+
+}  // namespace
+
+SlotTokens find_slot_tokens(const Tokenizer& tokenizer, const std::vector<std::string>& named) {
+  std::vector<std::vector<std::string>> candidates = {
+      {"<|reserved_special_token_10|>", "<|reserved_special_token_12|>", "<|reserved_special_token_11|>"},
+      {"<|vision_start|>", "<|vision_pad|>", "<|vision_end|>"}};
+  if (!named.empty()) {
+    if (named.size() != 3) fail_usage("explainer", fmt::format("slot tokens: got {}, expected 3", named.size()));
+    candidates = {named};
+  }
+  for (const auto& triple : candidates) {
+    const auto begin = tokenizer.id(triple[0]), slot = tokenizer.id(triple[1]), end = tokenizer.id(triple[2]);
+    if (begin && slot && end) return {*begin, *slot, *end};
+  }
+  fail("explainer", named.empty() ? "the vocabulary has no tokens that could serve as slot"
+                                  : fmt::format("the vocabulary lacks one of {}", fmt::join(named, ", ")),
+       "name three unused special tokens in the recipe: slot_tokens = [begin, slot, end]");
+}
+
+std::vector<std::string> paper_patching_templates() {
+  return {
+      "If feature {s}{v}{e} at layer {layer} is added to tokens {tokens} when processing the text <<<{input}>>>, how "
+      "would the output change?\n",
+      "When feature {s}{v}{e} at layer {layer} is added at tokens {tokens} in the input <<<{input}>>>, what happens to "
+      "the model's output?\n",
+      "Consider the input text: <<<{input}>>>. If we steer layer {layer} towards feature {s}{v}{e} at tokens {tokens}, "
+      "how does this affect the generated continuation?\n",
+      "Given the text <<<{input}>>>, what would be the effect on the output if feature {s}{v}{e} at layer {layer} is "
+      "added to tokens {tokens}?\n",
+      "If we steer towards feature {s}{v}{e} at layer {layer} and tokens {tokens} when processing <<<{input}>>>, how "
+      "would the model's response differ?\n"};
+}
+
+Question make_question(const Tokenizer& tokenizer, const SlotTokens& slot, const QuestionStyle& style,
+                       const Example& example, size_t template_index) {
+  static const std::vector<std::string> published = paper_patching_templates();
+  const std::vector<std::string>& templates = style.templates.empty() ? published : style.templates;
+  const std::string& text = templates.at(template_index % templates.size());
+
+  Question question;
+  question.vector = example.vector;
+  question.layer = example.layers.empty() ? 0 : example.layers.back();
+  if (style.add_bos && tokenizer.bos()) question.tokens.push_back(*tokenizer.bos());
+  std::string pending;  // text since the last special token
+  const auto flush = [&] {
+    for (int64_t id : tokenizer.encode_plain(pending)) question.tokens.push_back(id);
+    pending.clear();
+  };
+  for (size_t i = 0; i < text.size();) {
+    if (text[i] != '{') {
+      pending += text[i++];
+      continue;
+    }
+    const size_t close = text.find('}', i);
+    const std::string name = close == std::string::npos ? "" : text.substr(i + 1, close - i - 1);
+    if (name == "s" || name == "v" || name == "e") {
+      flush();
+      if (name == "v") question.slots.push_back(std::ssize(question.tokens));
+      question.tokens.push_back(name == "s" ? slot.begin : name == "v" ? slot.slot : slot.end);
+    } else if (name == "layer") {
+      pending += fmt::format("{}", fmt::join(example.layers, ", "));
+    } else if (name == "tokens") {
+      pending += "<" + example.token + ">";
+    } else if (name == "input") {
+      pending += example.input;
+    } else if (name == "before") {
+      pending += example.before;
+    } else {
+      fail_usage("explainer", fmt::format("question template: unknown '{{{}}}' in \"{}\"", name, text),
+                 "known are {s} {v} {e} {layer} {tokens} {input} {before}");
+    }
+    i = close + 1;
+  }
+  flush();
+  if (example.vector >= 0 && question.slots.empty()) {
+    fail_usage("explainer", fmt::format("question template without {{v}}: the vector would not be seen (\"{}\")", text));
+  }
+  question.answer = answer_tokens(tokenizer, style, example.answer);
+  return question;
+}
+
+std::string tidy_answer(const std::string& text, const QuestionStyle& style) {
+  std::string tidy = trim(text);
+  const size_t open = tidy.find("<<<"), close = tidy.rfind(">>>");
+  if (!style.blank_in_brackets || open == std::string::npos || close == std::string::npos || close < open + 3) {
+    return tidy;
+  }
+  return tidy.substr(0, open + 3) + trim(tidy.substr(open + 3, close - open - 3)) + tidy.substr(close);
+}
+
+}  // namespace introspect

@@ -1,0 +1,51 @@
+// Questions to an explainer as token ids. What is a slot, what the question and what the answer is known by
+// construction: nothing is ever searched for in a text.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "dataset/example.h"
+#include "text/tokenizer.h"
+
+namespace introspect {
+
+// The three tokens around a vector (paper, section 2): begin, the slot itself, end.
+struct SlotTokens {
+  int64_t begin = -1, slot = -1, end = -1;
+};
+
+// Which tokens serve as slot: those named, or the first of these triples that the vocabulary has:
+// <|reserved_special_token_10|>, _12, _11 (Llama 3); <|vision_start|>, <|vision_pad|>, <|vision_end|> (Qwen3).
+// Throws Error if there are none.
+SlotTokens find_slot_tokens(const Tokenizer& tokenizer, const std::vector<std::string>& named = {});
+
+// Templates hold {s}{v}{e} (begin, slot, end), {layer} (a comma list), {tokens} ("<token text>"), {input}, {before}
+// (the target's own answer without intervention).
+struct QuestionStyle {
+  std::vector<std::string> templates;  // empty: the five of the paper for activation patching, each with a line end
+  bool add_bos = true;
+  // Puts a blank in front of the words between <<< and >>> when they are tokenised, so that they are the very tokens
+  // which the target says (" Paris"). Small vocabularies need it; the published explainers do without.
+  bool blank_in_brackets = false;
+};
+std::vector<std::string> paper_patching_templates();
+
+// A question with its answer.
+struct Question {
+  std::vector<int64_t> tokens;         // of the question
+  std::vector<int64_t> answer;         // of the ground truth, with the end token if there is one
+  std::vector<int64_t> slots;          // positions in tokens; one for every {v}
+  int64_t vector = -1;                 // the example's row of vectors
+  int64_t layer = 0;                   // the last of its layers: names the projection
+};
+
+// Throws Error for an unknown name in braces or a template without a slot where the example has a vector.
+Question make_question(const Tokenizer& tokenizer, const SlotTokens& slot, const QuestionStyle& style,
+                       const Example& example, size_t template_index);
+
+// Generated text as it is kept: trimmed, and blanks inside <<< >>> taken away if the style puts them there.
+std::string tidy_answer(const std::string& text, const QuestionStyle& style);
+
+}  // namespace introspect

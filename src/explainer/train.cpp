@@ -1,0 +1,323 @@
+#include "explainer/train.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <fstream>
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <c10/core/GradMode.h>
+
+#include "base/error.h"
+#include "base/progress.h"
+#include "base/run_record.h"
+#include "explainer/batch.h"
+#include "model/names.h"
+#include "train/checkpoint.h"
+#include "train/corpus.h"
+#include "train/optimizer.h"
+#include "train/rate.h"
+
+namespace introspect {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Every tensor that training changes, with the rule that changes it.
+std::vector<Trainable> trainables_of(Explainer& explainer, const ExplainerTraining& t) {
+  std::vector<Trainable> list;
+  const auto add = [&](const std::string& name, const at::Tensor& tensor, bool matrix) {
+    Trainable each{name, tensor, UpdateRule::adamw, t.learning_rate, tensor.dim() == 2 ? t.weight_decay : 0.0};
+    if (matrix && t.muon_rate > 0) {
+      each.rule = UpdateRule::muon;
+      each.learning_rate = t.muon_rate;
+    }
+    each.tensor.requires_grad_(true);
+    list.push_back(each);
+  };
+  if (t.full) {
+    for (auto& [name, tensor] : parameters(explainer.model)) {
+      add(name, tensor, tensor.dim() == 2 && !name.ends_with("embed_tokens.weight") && name != "lm_head.weight");
+    }
+  } else {
+    for (auto& [name, tensor] : lora_parameters(explainer.model)) add(name, tensor, false);
+  }
+  if (t.explainer.injection.train_projection) {
+    for (auto& [layer, map] : explainer.projections) {
+      add(fmt::format("projection.{}", layer), map, false);
+      list.back().may_rest = true;  // a batch need not hold every layer
+    }
+  }
+  return list;
+}
+
+// The order of the examples in epoch `epoch`, the same whenever it is asked for: resuming needs nothing else.
+std::vector<size_t> epoch_order(size_t count, uint64_t seed, int64_t epoch) {
+  std::vector<size_t> order(count);
+  for (size_t i = 0; i < count; ++i) order[i] = i;
+  Random random(seed, fmt::format("epoch {}", epoch));
+  random.shuffle(order);
+  return order;
+}
+
+// One run in progress.
+struct Run {
+  Explainer explainer;
+  const Dataset& dataset;
+  const ExplainerTraining& training;
+  std::vector<const Example*> train, validation;
+  at::Tensor train_vectors, validation_vectors;  // a row an example
+  std::vector<Question> validation_questions;
+  at::ScalarType compute = at::kFloat;
+  std::optional<Mixture> replay;
+  NamedTensors best;  // copies of the trained tensors at the lowest validation loss
+  double best_loss = std::numeric_limits<double>::infinity();
+  int64_t since_best = 0;
+};
+
+Question question_for_step(const Run& run, const Example& example, int64_t step) {
+  Random random(run.training.seed, fmt::format("template {} {}", example.id, step));
+  return make_question(run.explainer.tokenizer, run.explainer.slot, run.training.explainer.style, example,
+                       random.below(1 << 20));
+}
+
+// Examples of the step, walking through one epoch's order after another.
+std::vector<size_t> examples_of_step(const Run& run, int64_t step) {
+  const auto count = static_cast<int64_t>(run.train.size());
+  std::vector<size_t> picked;
+  int64_t epoch = -1;
+  std::vector<size_t> order;
+  for (int64_t k = step * run.training.batch; k < (step + 1) * run.training.batch; ++k) {
+    if (k / count != epoch) {
+      epoch = k / count;
+      order = epoch_order(run.train.size(), run.training.seed, epoch);
+    }
+    picked.push_back(order[k % count]);
+  }
+  return picked;
+}
+
+struct StepLoss {
+  double answers = 0;
+  int64_t answer_tokens = 0;
+};
+
+StepLoss run_step(Run& run, int64_t step) {
+  const ExplainerTraining& t = run.training;
+  std::vector<Question> questions;
+  std::vector<int64_t> rows;
+  int64_t tokens = 0;
+  for (size_t index : examples_of_step(run, step)) {
+    questions.push_back(question_for_step(run, *run.train[index], step));
+    rows.push_back(static_cast<int64_t>(index));
+    tokens += std::ssize(questions.back().tokens) + std::ssize(questions.back().answer);
+  }
+  std::vector<Document> replay;
+  if (run.replay) {
+    replay = run.replay->next(std::max<int64_t>(
+        1, static_cast<int64_t>(static_cast<double>(tokens) * t.replay_share / (1 - t.replay_share))));
+  }
+  const at::Tensor vectors = run.train_vectors.index_select(0, at::tensor(rows, at::kLong));
+  const ExplainerBatch batch = make_batch(run.explainer, questions, vectors, replay);
+  ForwardOptions options;
+  options.compute = run.compute;
+  options.training = !t.full && t.lora.dropout > 0;
+  options.dropout_seed = t.seed * 1000003 + static_cast<uint64_t>(step);
+  BatchLoss loss = batch_loss(run.explainer, batch, options);
+  loss.total.backward();
+  return {loss.answers, batch.answer_tokens};
+}
+
+double validation_loss(Run& run) {
+  c10::NoGradGuard guard;
+  double sum = 0;
+  int64_t tokens = 0;
+  constexpr size_t group = 32;
+  for (size_t first = 0; first < run.validation_questions.size(); first += group) {
+    const size_t last = std::min(first + group, run.validation_questions.size());
+    const std::vector<Question> questions(run.validation_questions.begin() + static_cast<int64_t>(first),
+                                          run.validation_questions.begin() + static_cast<int64_t>(last));
+    const at::Tensor vectors =
+        run.validation_vectors.slice(0, static_cast<int64_t>(first), static_cast<int64_t>(last));
+    const ExplainerBatch batch = make_batch(run.explainer, questions, vectors, {});
+    ForwardOptions options;
+    options.compute = run.compute;
+    sum += batch_loss(run.explainer, batch, options).answers * static_cast<double>(batch.answer_tokens);
+    tokens += batch.answer_tokens;
+  }
+  return tokens > 0 ? sum / static_cast<double>(tokens) : 0;
+}
+
+NamedTensors tensors_of(const std::vector<Trainable>& trainables) {
+  NamedTensors list;
+  for (const Trainable& each : trainables) list.emplace_back(each.name, each.tensor);
+  return list;
+}
+
+void copy_values(const NamedTensors& from, const NamedTensors& to) {
+  c10::NoGradGuard guard;
+  for (size_t i = 0; i < from.size(); ++i) {
+    at::Tensor target = to[i].second;
+    target.copy_(from[i].second);
+  }
+}
+
+NamedTensors cloned(const NamedTensors& tensors) {
+  NamedTensors copies;
+  for (const auto& [name, tensor] : tensors) copies.emplace_back(name, tensor.detach().clone());
+  return copies;
+}
+
+void check_lengths(const Run& run) {
+  const int64_t limit = run.explainer.model.config.max_positions;
+  for (const std::vector<const Example*>* split : {&run.train, &run.validation}) {
+    for (const Example* example : *split) {
+      const Question question = question_for_step(run, *example, 0);
+      const int64_t length = std::ssize(question.tokens) + std::ssize(question.answer);
+      if (length > limit) {
+        fail("train", fmt::format("example '{}': {} tokens, the explainer has {} positions", example->id, length, limit));
+      }
+    }
+  }
+}
+
+Run prepare(const fs::path& base_model, const Dataset& dataset, const ExplainerTraining& t) {
+  Run run{open_base(base_model, t.explainer), dataset, t, dataset.of(Split::train), dataset.of(Split::validation),
+          {}, {}, {}, choose_compute(t.compute), {}, {}};
+  if (run.train.empty()) fail("train", "the data set has no examples in its train split");
+  if (std::ssize(run.validation) > t.validation_examples) run.validation.resize(t.validation_examples);
+  std::vector<int64_t> layers;
+  for (const Example* example : run.train) layers.push_back(example->layers.empty() ? 0 : example->layers.back());
+  Explainer& explainer = run.explainer;
+  if (explainer.config.injection.projection == ProjectionKind::least_squares) {
+    fail_usage("train", "a least-squares projection is fitted by 'introspect project', then given as --projections");
+  }
+  explainer.projections = make_projections(explainer.config.injection.projection, layers, dataset.vectors.size(1),
+                                           explainer.model.config.d_model, t.seed);
+  if (!t.full) add_lora(explainer.model, t.lora, t.seed);
+  run.train_vectors = condition_vectors(dataset, run.train, t.vectors, t.seed);
+  if (!run.validation.empty()) {
+    run.validation_vectors = condition_vectors(dataset, run.validation, t.vectors, t.seed);
+  }
+  for (const Example* example : run.validation) run.validation_questions.push_back(question_for_step(run, *example, 0));
+  check_lengths(run);
+  if (t.replay_share > 0) {
+    run.replay.emplace(t.replay_text, explainer.tokenizer, int64_t{128}, t.replay_base, t.seed);
+  }
+  return run;
+}
+
+}  // namespace
+
+TrainedExplainer train_explainer(const fs::path& base_model, const Dataset& dataset, const fs::path& dataset_folder,
+                                 const ExplainerTraining& t, const fs::path& folder,
+                                 const std::function<void(const TrainingProgress&)>& report) {
+  TrainedExplainer result;
+  RunRecord record(folder, "train", training_to_json(t), {{"base_model", base_model}, {"dataset", dataset_folder}});
+  if (record.state() == StepState::complete) {
+    result.was_complete = true;
+    return result;
+  }
+  Run run = prepare(base_model, dataset, t);
+  const std::vector<Trainable> trainables = trainables_of(run.explainer, t);
+  const NamedTensors trained = tensors_of(trainables);
+  Optimizer optimizer(trainables, {0.9, 0.999, 1e-8, 0.95, t.clip_norm});
+  const auto examples = static_cast<double>(run.train.size());
+  const int64_t steps = t.steps > 0 ? t.steps
+                                    : std::max<int64_t>(1, static_cast<int64_t>(std::ceil(
+                                                               t.epochs * examples / static_cast<double>(t.batch))));
+  const Schedule schedule{parse_schedule(t.schedule), t.warm_up, steps, 0};
+
+  const fs::path checkpoint = folder / "checkpoint" / "state.safetensors";
+  int64_t step = 0;
+  bool stopped = false;
+  if (record.state() == StepState::resume && fs::exists(checkpoint)) {
+    const TrainingState state = load_training_state(checkpoint);
+    const std::string label = checkpoint.string();
+    state.copy_into(trained, "weight.");
+    NamedTensors moments;
+    for (const auto& [name, tensor] : state.tensors) {
+      if (name.starts_with("first.") || name.starts_with("second.")) moments.emplace_back(name, tensor);
+    }
+    step = json_get<int64_t>(state.state, "step", label);
+    optimizer.restore(step, moments);
+    if (run.replay) run.replay->restore(state.state.at("replay"));
+    result.answer_tokens = json_get<int64_t>(state.state, "answer_tokens", label);
+    if (state.state.contains("best_loss")) {
+      run.best_loss = json_get<double>(state.state, "best_loss", label);
+      run.since_best = json_get<int64_t>(state.state, "since_best", label);
+      run.best = cloned(trained);
+      state.copy_into(run.best, "best.");
+    }
+  }
+  const auto save = [&] {
+    NamedTensors tensors = optimizer.state();
+    for (const auto& [name, tensor] : trained) tensors.emplace_back("weight." + name, tensor);
+    Json state{{"step", step}, {"answer_tokens", result.answer_tokens}};
+    if (run.replay) state["replay"] = run.replay->state();
+    if (!run.best.empty()) {
+      for (const auto& [name, tensor] : run.best) tensors.emplace_back("best." + name, tensor);
+      state["best_loss"] = run.best_loss;
+      state["since_best"] = run.since_best;
+    }
+    save_training_state(checkpoint, tensors, state);
+  };
+  const auto validate = [&] {
+    const double loss = validation_loss(run);
+    if (loss < run.best_loss) {
+      run.best_loss = loss;
+      run.best = cloned(trained);
+      run.since_best = 0;
+    } else {
+      ++run.since_best;
+    }
+    return loss;
+  };
+
+  std::ofstream log(folder / "log.jsonl", std::ios::app);
+  const auto start = Clock::now();
+  int64_t tokens_here = 0;
+  double smooth = 0;
+  while (step < steps && !stopped) {
+    const StepLoss loss = run_step(run, step);
+    const double norm = optimizer.step(schedule.at(step));
+    if (!std::isfinite(loss.answers) || !std::isfinite(norm)) {
+      fail("train", fmt::format("the loss is {} and the gradient norm {} at step {}", loss.answers, norm, step),
+           "lower the learning rate; the last checkpoint is kept");
+    }
+    ++step;
+    result.answer_tokens += loss.answer_tokens;
+    tokens_here += loss.answer_tokens;
+    smooth = smooth == 0 ? loss.answers : 0.9 * smooth + 0.1 * loss.answers;
+    TrainingProgress progress{step, steps, smooth,
+                              static_cast<double>(tokens_here) /
+                                  std::chrono::duration<double>(Clock::now() - start).count(), {}};
+    const bool last = step == steps;
+    if (!run.validation_questions.empty() && (last || (t.validate_every > 0 && step % t.validate_every == 0))) {
+      progress.validation_loss = validate();
+      log << Json{{"step", step}, {"loss", smooth}, {"validation_loss", *progress.validation_loss}}.dump() << std::endl;
+      stopped = t.patience > 0 && run.since_best >= t.patience;
+    }
+    report(progress);
+    result.answer_tokens_per_second = progress.answer_tokens_per_second;
+    if (!last && !stopped && (step % t.checkpoint_every == 0 || interrupted())) save();
+    if (!last && !stopped) check_interrupt("train");
+  }
+  if (!run.best.empty()) copy_values(run.best, trained);
+  for (const Trainable& each : trainables) {
+    at::Tensor tensor = each.tensor;
+    tensor.requires_grad_(false);
+  }
+  save_explainer(run.explainer, t.full ? nullptr : &t.lora, base_model, folder);
+  result.steps = step;
+  result.validation_loss = run.best_loss;
+  record.add("result", {{"steps", step}, {"stopped_early", stopped}, {"validation_loss", run.best_loss},
+                        {"answer_tokens", result.answer_tokens}});
+  record.complete();
+  fs::remove_all(folder / "checkpoint");
+  return result;
+}
+
+}  // namespace introspect

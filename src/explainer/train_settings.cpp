@@ -1,0 +1,105 @@
+// ExplainerTraining as a recipe's table and back.
+#include <set>
+
+#include "base/error.h"
+#include "explainer/train.h"
+
+namespace introspect {
+
+namespace {
+
+const std::set<std::string> known_keys = {
+    "explainer", "seed", "method", "lora", "steps", "epochs", "batch", "learning_rate", "muon_rate", "weight_decay",
+    "clip_norm", "schedule", "warm_up", "compute", "vectors", "replay_share", "replay_text", "validate_every",
+    "validation_examples", "patience", "checkpoint_every"};
+
+LoraConfig parse_lora(const Json& table, const std::string& label) {
+  LoraConfig config;
+  for (const auto& [key, value] : table.items()) {
+    if (key != "rank" && key != "alpha" && key != "dropout" && key != "targets") {
+      fail_usage("train", fmt::format("unknown key 'lora.{}' ({})", key, label));
+    }
+  }
+  config.rank = json_get_or<int64_t>(table, "rank", config.rank, label);
+  config.alpha = json_get_or<double>(table, "alpha", config.alpha, label);
+  config.dropout = json_get_or<double>(table, "dropout", config.dropout, label);
+  config.targets = json_get_or<std::vector<std::string>>(table, "targets", config.targets, label);
+  return config;
+}
+
+void check_range(double value, double low, double high, const char* key, const std::string& label) {
+  if (!(value >= low && value <= high)) {
+    fail_usage("train", fmt::format("{}: got {}, expected {} to {} ({})", key, value, low, high, label));
+  }
+}
+
+}  // namespace
+
+Json training_to_json(const ExplainerTraining& t) {
+  return {{"explainer", explainer_config_to_json(t.explainer)},
+          {"seed", t.seed},
+          {"method", t.full ? "full" : "lora"},
+          {"lora", {{"rank", t.lora.rank}, {"alpha", t.lora.alpha}, {"dropout", t.lora.dropout},
+                    {"targets", t.lora.targets}}},
+          {"steps", t.steps},
+          {"epochs", t.epochs},
+          {"batch", t.batch},
+          {"learning_rate", t.learning_rate},
+          {"muon_rate", t.muon_rate},
+          {"weight_decay", t.weight_decay},
+          {"clip_norm", t.clip_norm},
+          {"schedule", t.schedule},
+          {"warm_up", t.warm_up},
+          {"compute", t.compute},
+          {"vectors", condition_name(t.vectors)},
+          {"replay_share", t.replay_share},
+          {"replay_text", t.replay_text},
+          {"validate_every", t.validate_every},
+          {"validation_examples", t.validation_examples},
+          {"patience", t.patience},
+          {"checkpoint_every", t.checkpoint_every}};
+}
+
+ExplainerTraining parse_training(const Json& table, const std::string& label, const fs::path& base) {
+  for (const auto& [key, value] : table.items()) {
+    if (!known_keys.contains(key)) fail_usage("train", fmt::format("unknown key '{}' ({})", key, label));
+  }
+  ExplainerTraining t;
+  if (table.contains("explainer")) t.explainer = parse_explainer_config(table.at("explainer"), label);
+  t.seed = static_cast<uint64_t>(json_get_or<int64_t>(table, "seed", 1, label));
+  const std::string method = json_get_or<std::string>(table, "method", "full", label);
+  if (method != "full" && method != "lora") {
+    fail_usage("train", fmt::format("method: got '{}', expected full or lora ({})", method, label));
+  }
+  t.full = method == "full";
+  if (table.contains("lora")) t.lora = parse_lora(table.at("lora"), label);
+  t.steps = json_get_or<int64_t>(table, "steps", t.steps, label);
+  t.epochs = json_get_or<double>(table, "epochs", t.epochs, label);
+  t.batch = json_get_or<int64_t>(table, "batch", t.batch, label);
+  t.learning_rate = json_get_or<double>(table, "learning_rate", t.learning_rate, label);
+  t.muon_rate = json_get_or<double>(table, "muon_rate", t.muon_rate, label);
+  t.weight_decay = json_get_or<double>(table, "weight_decay", t.weight_decay, label);
+  t.clip_norm = json_get_or<double>(table, "clip_norm", t.clip_norm, label);
+  t.schedule = json_get_or<std::string>(table, "schedule", t.schedule, label);
+  t.warm_up = json_get_or<int64_t>(table, "warm_up", t.warm_up, label);
+  t.compute = json_get_or<std::string>(table, "compute", t.compute, label);
+  t.vectors = parse_condition(json_get_or<std::string>(table, "vectors", "real", label));
+  t.replay_share = json_get_or<double>(table, "replay_share", t.replay_share, label);
+  if (table.contains("replay_text")) t.replay_text = table.at("replay_text");
+  t.replay_base = base;
+  t.validate_every = json_get_or<int64_t>(table, "validate_every", t.validate_every, label);
+  t.validation_examples = json_get_or<int64_t>(table, "validation_examples", t.validation_examples, label);
+  t.patience = json_get_or<int64_t>(table, "patience", t.patience, label);
+  t.checkpoint_every = json_get_or<int64_t>(table, "checkpoint_every", t.checkpoint_every, label);
+  check_range(static_cast<double>(t.batch), 1, 1e6, "batch", label);
+  check_range(t.replay_share, 0, 0.95, "replay_share", label);
+  check_range(t.learning_rate, 0, 10, "learning_rate", label);
+  check_range(static_cast<double>(t.checkpoint_every), 1, 1e9, "checkpoint_every", label);
+  if (t.replay_share > 0 && (!t.replay_text.is_array() || t.replay_text.empty())) {
+    fail_usage("train", fmt::format("replay_share without replay_text ({})", label),
+               "name the texts as a pre-training recipe does: [[train.replay_text]]");
+  }
+  return t;
+}
+
+}  // namespace introspect
