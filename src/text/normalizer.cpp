@@ -91,6 +91,14 @@ struct UnicodeForm : Step {
   }
 };
 
+// A hostile file could ask for replacements of replacements without end.
+void check_growth(size_t fresh, size_t old) {
+  constexpr size_t kFree = size_t{1} << 20, kFactor = 16;
+  if (fresh > kFree && fresh / kFactor > old) {
+    fail("tokenizer", fmt::format("the normalizer makes {} bytes of text out of {}", fresh, old));
+  }
+}
+
 struct Prepend : Step {
   std::string prefix;
   explicit Prepend(std::string text) : prefix(std::move(text)) {}
@@ -113,6 +121,7 @@ struct Replace : Step {
     std::vector<Range> matches;
     pattern.find_all(text.text, matches);
     if (matches.empty()) return;
+    check_growth(matches.size() * content.size(), text.text.size());
     AlignedText fresh;
     fresh.tracked = text.tracked;
     fresh.text.reserve(text.text.size() + matches.size() * content.size());
@@ -203,7 +212,11 @@ void Normalizer::add(const Part& part) {
 }
 
 void Normalizer::apply(AlignedText& text) const {
-  for (const auto& step : steps_) step->apply(text);
+  const size_t given = text.text.size();
+  for (const auto& step : steps_) {
+    step->apply(text);
+    check_growth(text.text.size(), given);
+  }
 }
 
 }  // namespace introspect::text

@@ -82,6 +82,35 @@ TEST_P(Golden, EncodesAndDecodesAsHuggingFaceDoes) {
   report("decode without special tokens", skipping);
 }
 
+TEST_P(Golden, PlainTextGivesNoSpecialToken) {
+  const Tokenizer tokenizer = Tokenizer::open(folder_);
+  for (int64_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    if (!tokenizer.is_special(id)) continue;
+    for (const int64_t each : tokenizer.encode_plain("a" + tokenizer.token(id) + " b")) {
+      ASSERT_FALSE(tokenizer.is_special(each)) << tokenizer.token(id);
+    }
+  }
+}
+
+TEST_P(Golden, OffsetsOfAsciiTextAreThePieces) {
+  const Tokenizer tokenizer = Tokenizer::open(folder_);
+  const std::string text = "The capital of France is Paris, 12345 km away;\n\tit's   fine.";
+  const Encoding encoding = tokenizer.encode_with_offsets(text, false);
+  std::string joined;
+  for (size_t i = 0; i < encoding.ids.size(); ++i) {
+    const auto [begin, end] = encoding.offsets[i];
+    const std::string piece = tokenizer.piece(encoding.ids[i]);
+    // the first piece of a Metaspace tokenizer has a blank that the text has not
+    if (i == 0 && piece == " The") {
+      EXPECT_EQ(text.substr(begin, end - begin), "The");
+    } else {
+      EXPECT_EQ(text.substr(begin, end - begin), piece);
+    }
+    joined += text.substr(begin, end - begin);
+  }
+  EXPECT_EQ(joined, text);
+}
+
 INSTANTIATE_TEST_SUITE_P(Tokenizers, Golden,
                          testing::Values("gpt2", "llama3_1", "qwen3", "gpt_neox", "starcoder2", "llama2", "mistral_v1",
                                          "gemma3"),
