@@ -61,7 +61,9 @@ TEST(Balance, HalfOfEveryCellIsChanged) {
     for (const auto& [key, count] : groups) {
       const Json& capped = balanced.report[split_name(std::get<0>(key))]["capped"];
       const bool reachable = capped.empty() || !capped[0].contains("note");
-      if (reachable) EXPECT_LE(count, 0.2 * totals[std::get<0>(key)] + 1e-9);
+      if (reachable) {
+        EXPECT_LE(count, 0.2 * totals[std::get<0>(key)] + 1e-9);
+      }
       reachable_groups += reachable;
     }
     for (const Split split : {Split::train, Split::validation, Split::test}) {
