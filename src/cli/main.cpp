@@ -23,8 +23,13 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", INTROSPECT_VERSION);
   app.require_subcommand(1);
   app.failure_message(CLI::FailureMessage::help);
+  add_run_commands(app);
+  add_step_commands(app);
   add_tokenize_commands(app);
   add_pretrain_command(app);
+  add_forward_command(app);
+  add_generate_command(app);
+  add_model_commands(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

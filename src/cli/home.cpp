@@ -1,0 +1,37 @@
+#include "cli/home.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "base/error.h"
+
+namespace introspect {
+
+fs::path home_folder() {
+  const char* given = std::getenv("INTROSPECT_HOME");
+  const fs::path home = given ? fs::path(given) : fs::path(INTROSPECT_SOURCE_DIR);
+  if (!fs::exists(home / "recipes")) {
+    fail("home", fmt::format("no folder 'recipes' in {}", home.string()),
+         "set INTROSPECT_HOME to the project's checkout");
+  }
+  return home;
+}
+
+std::vector<fs::path> shipped_recipes() {
+  std::vector<fs::path> paths;
+  for (const auto& entry : fs::recursive_directory_iterator(home_folder() / "recipes")) {
+    if (entry.path().extension() == ".toml") paths.push_back(entry.path());
+  }
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
+fs::path find_recipe(const std::string& name) {
+  if (fs::is_regular_file(name)) return name;
+  const fs::path shipped = home_folder() / "recipes" / (name + ".toml");
+  if (fs::is_regular_file(shipped)) return shipped;
+  fail_usage("recipe", fmt::format("'{}' is neither a file nor a shipped recipe", name),
+             "'introspect recipe ls' lists those");
+}
+
+}  // namespace introspect

@@ -1,0 +1,18 @@
+// Where the project's own files are: recipes, models, facts.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace introspect {
+
+namespace fs = std::filesystem;
+
+// $INTROSPECT_HOME, or the checkout that the program was built from. Throws Error if there are no recipes in it.
+fs::path home_folder();
+std::vector<fs::path> shipped_recipes();  // sorted
+// A file, or a shipped recipe by name ("demo", "pretrain/tiny-llama"). Throws Error(usage) if it is neither.
+fs::path find_recipe(const std::string& name);
+
+}  // namespace introspect

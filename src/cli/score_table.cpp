@@ -1,0 +1,41 @@
+#include "cli/score_table.h"
+
+#include <cmath>
+#include <cstdio>
+#include <map>
+
+#include <fmt/format.h>
+
+#include "report/row_names.h"
+
+namespace introspect {
+
+namespace {
+
+std::string figure(const Score* score) {
+  if (!score || std::isnan(score->value)) return "-";
+  return fmt::format("{:5.1f} [{:.1f}, {:.1f}]", 100 * score->value, 100 * score->low, 100 * score->high);
+}
+
+}  // namespace
+
+void print_score_table(const std::vector<Score>& scores) {
+  std::map<std::pair<int, std::string>, std::map<std::string, const Score*>> rows;
+  for (const Score& score : scores) {
+    if (score.group != "all") continue;
+    const std::string label = row_name(score.explainer, score.condition).label;
+    rows[{row_place(score.explainer, score.condition), label}][score.metric] = &score;
+  }
+  std::printf("\n%-34s %-20s %-20s %-20s %s\n", "x100, 95% intervals", "content on changed", "content, all",
+              "exact match", "p against self");
+  for (auto& [key, metrics] : rows) {
+    const Score* headline = metrics["content_on_changed"];
+    const std::string p = !headline || std::isnan(headline->p_against_self)
+                              ? ""
+                              : fmt::format("{:.2g}", headline->p_against_self);
+    std::printf("%-34s %-20s %-20s %-20s %s\n", key.second.c_str(), figure(headline).c_str(),
+                figure(metrics["content_match"]).c_str(), figure(metrics["exact_match"]).c_str(), p.c_str());
+  }
+}
+
+}  // namespace introspect

@@ -1,0 +1,176 @@
+// The steps of a patching recipe as commands of their own: dataset, train, answer, evaluate.
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "base/progress.h"
+#include "base/run_record.h"
+#include "cli/commands.h"
+#include "cli/home.h"
+#include "cli/score_table.h"
+#include "evaluate/floors.h"
+#include "evaluate/scores.h"
+#include "experiment/patching_run.h"
+#include "experiment/recipe.h"
+
+namespace introspect {
+
+namespace {
+
+void add_dataset(CLI::App& app) {
+  struct Options {
+    std::string target, records, recipe = "demo", out;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* group = app.add_subcommand("dataset", "Make the ground truth that explainers learn");
+  group->require_subcommand(1);
+  CLI::App* command = group->add_subcommand("patching", "what the next token becomes when activations are replaced");
+  command->add_option("--target", options->target, "model folder (default: the recipe's)");
+  command->add_option("--records", options->records, "facts: a folder, .json, .jsonl or .csv (default: the recipe's)");
+  command->add_option("--recipe", options->recipe, "its [dataset] table has the settings")->capture_default_str();
+  command->add_option("--out", options->out, "folder of the data set; a sweep cut short goes on")->required();
+  command->footer("Example: introspect dataset patching --target models/tiny-llama --records facts --out runs/patches");
+  command->callback([options] {
+    Recipe recipe = read_recipe(find_recipe(options->recipe));
+    if (!options->target.empty()) recipe.target = options->target;
+    if (!options->records.empty()) recipe.records = options->records;
+    recipe.target_name = recipe.target.filename().string();
+    make_dataset_step(recipe, options->out);
+    const Dataset dataset = load_dataset(options->out);
+    std::printf("%s: %s examples\n", options->out.c_str(), dataset.info.at("counts").dump().c_str());
+  });
+}
+
+void add_train(CLI::App& app) {
+  struct Options {
+    std::string model, dataset, recipe = "demo", condition = "trained", out;
+    int64_t seed = 1, steps = 0;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("train", "Train an explainer on a data set");
+  command->add_option("--model", options->model, "folder of the model that becomes the explainer")->required();
+  command->add_option("--dataset", options->dataset, "folder of the data set")->required();
+  command->add_option("--recipe", options->recipe, "its [train] table has the settings")->capture_default_str();
+  command->add_option("--condition", options->condition, "a [[variant]] of the recipe instead of the plain settings")
+      ->capture_default_str();
+  command->add_option("--seed", options->seed, "order of the examples, projections, LoRA factors")->capture_default_str();
+  command->add_option("--steps", options->steps, "instead of the recipe's");
+  command->add_option("--out", options->out, "folder of the explainer; resumes what is unfinished there")->required();
+  command->callback([options] {
+    const Recipe recipe = read_recipe(find_recipe(options->recipe));
+    const Variant* variant = nullptr;
+    for (const Variant& each : recipe.variants) {
+      if (each.condition == options->condition) variant = &each;
+    }
+    if (!variant) fail_usage("train", fmt::format("the recipe has no variant '{}'", options->condition));
+    ExplainerTraining training = variant->training;
+    training.seed = static_cast<uint64_t>(options->seed);
+    if (options->steps > 0) training.steps = options->steps;
+    std::unique_ptr<Progress> progress;
+    const TrainedExplainer trained =
+        train_explainer(options->model, load_dataset(options->dataset), options->dataset, training, options->out,
+                        [&](const TrainingProgress& p) {
+                          if (!progress) progress = std::make_unique<Progress>("train", p.steps, "step");
+                          progress->note(fmt::format("loss {:.3f} | {:.0f} answer tokens/s", p.loss,
+                                                     p.answer_tokens_per_second));
+                          progress->set(p.step);
+                        });
+    if (progress) progress->finish();
+    if (trained.was_complete) {
+      std::printf("%s is complete; nothing to do\n", options->out.c_str());
+    } else {
+      std::printf("%s: %lld steps, validation loss %.3f\n", options->out.c_str(),
+                  static_cast<long long>(trained.steps), trained.validation_loss);
+    }
+  });
+}
+
+void add_answer(CLI::App& app) {
+  struct Options {
+    std::string explainer, dataset, recipe = "demo", vectors = "real", split = "test", out, compute = "fp32";
+    bool untrained = false;
+    int64_t seed = 1, demonstrations = 0, limit = 0;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("answer", "Ask an explainer every question of a data set");
+  command->add_option("--explainer", options->explainer, "folder that 'introspect train' wrote")->required();
+  command->add_option("--dataset", options->dataset, "folder of the data set")->required();
+  command->add_option("--vectors", options->vectors, "real, zero, random, shuffled or shuffled_in_cell")
+      ->capture_default_str();
+  command->add_option("--split", options->split, "train, validation or test")->capture_default_str();
+  command->add_flag("--untrained", options->untrained, "the folder is a plain model, asked as the recipe's [train] says");
+  command->add_option("--demonstrations", options->demonstrations, "few-shot: solved examples in front");
+  command->add_option("--recipe", options->recipe, "for --untrained")->capture_default_str();
+  command->add_option("--seed", options->seed, "of random vectors and demonstrations")->capture_default_str();
+  command->add_option("--limit", options->limit, "only so many questions");
+  command->add_option("--compute", options->compute, "fp32, bf16 or auto")->capture_default_str();
+  command->add_option("--out", options->out, "folder of answers.jsonl")->required();
+  command->callback([options] {
+    AnswerJob job;
+    job.model = options->explainer;
+    job.untrained = options->untrained;
+    job.options.vectors = parse_condition(options->vectors);
+    job.options.split = parse_split(options->split);
+    job.options.seed = static_cast<uint64_t>(options->seed);
+    job.options.demonstrations = options->demonstrations;
+    job.options.limit = options->limit;
+    job.options.compute = options->compute;
+    answer_step(job, read_recipe(find_recipe(options->recipe)), options->dataset, options->out);
+    std::printf("%s\n", (fs::path(options->out) / "answers.jsonl").string().c_str());
+  });
+}
+
+void add_evaluate(CLI::App& app) {
+  struct Options {
+    std::string dataset, out;
+    std::vector<std::string> rows;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("evaluate", "Score answers against the ground truth and the floors");
+  command->add_option("--dataset", options->dataset, "folder of the data set")->required();
+  command->add_option("--row", options->rows, "EXPLAINER:CONDITION=answers.jsonl; the same name again is another seed")
+      ->required();
+  command->add_option("--out", options->out, "folder of scores.json and comparisons.json")->required();
+  command->footer("Example: introspect evaluate --dataset runs/patches --row self:trained=runs/answers/answers.jsonl "
+                  "--out runs/scores");
+  command->callback([options] {
+    const Dataset dataset = load_dataset(options->dataset);
+    std::vector<Row> rows;
+    for (const std::string& text : options->rows) {
+      const size_t equals = text.find('='), colon = text.find(':');
+      if (equals == std::string::npos || colon == std::string::npos || colon > equals) {
+        fail_usage("evaluate", fmt::format("--row: got '{}', expected EXPLAINER:CONDITION=FILE", text));
+      }
+      const std::string name = text.substr(0, colon), condition = text.substr(colon + 1, equals - colon - 1);
+      Row* row = nullptr;
+      for (Row& each : rows) {
+        if (each.explainer == name && each.condition == condition) row = &each;
+      }
+      if (!row) row = &rows.emplace_back(Row{name, condition, {}});
+      row->seeds.push_back(load_answers(text.substr(equals + 1)));
+    }
+    rows.push_back({"none", "always_changed", {always_changed_floor(dataset)}});
+    rows.push_back({"none", "majority_relation", {majority_relation_floor(dataset)}});
+    rows.push_back({"none", "majority_cell", {majority_cell_floor(dataset)}});
+    rows.push_back({"none", "always_unchanged", {always_unchanged_floor(dataset)}});
+    const std::vector<Score> scores = score_rows(dataset, rows, ScoreOptions{});
+    fs::create_directories(options->out);
+    save_scores(scores, fs::path(options->out) / "scores.json");
+    save_comparisons(compare_rows(dataset, rows, ScoreOptions{}), fs::path(options->out) / "comparisons.json");
+    print_score_table(scores);
+  });
+}
+
+}  // namespace
+
+void add_step_commands(CLI::App& app) {
+  add_dataset(app);
+  add_train(app);
+  add_answer(app);
+  add_evaluate(app);
+}
+
+}  // namespace introspect

@@ -1,0 +1,36 @@
+#include "experiment/parallel.h"
+
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#include <ATen/Parallel.h>
+
+namespace introspect {
+
+void run_parallel(const std::vector<std::function<void()>>& jobs, int workers) {
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);  // threads that begin from here on take it over
+  std::atomic<size_t> next = 0;
+  std::exception_ptr first_error;
+  std::mutex mutex;
+  const auto work = [&] {
+    for (size_t job = next++; job < jobs.size(); job = next++) {
+      try {
+        jobs[job]();
+      } catch (...) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        if (!first_error) first_error = std::current_exception();
+        next = jobs.size();
+      }
+    }
+  };
+  std::vector<std::thread> pool;
+  for (int i = 0; i < workers; ++i) pool.emplace_back(work);
+  for (std::thread& thread : pool) thread.join();
+  at::set_num_threads(threads);
+  if (first_error) std::rethrow_exception(first_error);
+}
+
+}  // namespace introspect

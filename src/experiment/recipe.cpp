@@ -1,0 +1,123 @@
+#include "experiment/recipe.h"
+
+#include <set>
+
+#include "base/error.h"
+#include "train/pretrain.h"
+
+namespace introspect {
+
+namespace {
+
+void check_keys(const Json& table, const std::set<std::string>& known, const std::string& name,
+                const std::string& label) {
+  if (!table.is_object()) fail_usage("recipe", fmt::format("[{}] is no table ({})", name, label));
+  for (const auto& [key, value] : table.items()) {
+    if (known.contains(key)) continue;
+    std::string names;
+    for (const std::string& each : known) names += (names.empty() ? "" : ", ") + each;
+    fail_usage("recipe", fmt::format("unknown key '{}{}{}', expected one of {} ({})", name, name.empty() ? "" : ".",
+                                     key, names, label));
+  }
+}
+
+const Json& table_of(const Json& json, const char* name, const std::string& label) {
+  if (!json.contains(name)) fail_usage("recipe", fmt::format("no table [{}] ({})", name, label));
+  return json.at(name);
+}
+
+fs::path path_of(const Json& table, const char* key, const fs::path& base, const std::string& label) {
+  const fs::path path = json_get<std::string>(table, key, label);
+  return (path.is_absolute() ? path : base / path).lexically_normal();
+}
+
+EvaluateSettings parse_evaluate(const Json& table, const std::string& label) {
+  check_keys(table, {"seeds", "vectors", "untrained", "few_shot", "compute", "limit", "max_new_tokens"}, "evaluate",
+             label);
+  EvaluateSettings settings;
+  settings.seeds = json_get_or<std::vector<int64_t>>(table, "seeds", settings.seeds, label);
+  if (settings.seeds.empty()) fail_usage("recipe", fmt::format("evaluate.seeds is empty ({})", label));
+  for (const std::string& name : json_get_or<std::vector<std::string>>(table, "vectors", {}, label)) {
+    settings.vectors.push_back(parse_condition(name));
+  }
+  settings.untrained = json_get_or<bool>(table, "untrained", settings.untrained, label);
+  settings.few_shot = json_get_or<int64_t>(table, "few_shot", settings.few_shot, label);
+  settings.compute = json_get_or<std::string>(table, "compute", settings.compute, label);
+  settings.limit = json_get_or<int64_t>(table, "limit", settings.limit, label);
+  settings.max_new_tokens = json_get_or<int64_t>(table, "max_new_tokens", settings.max_new_tokens, label);
+  return settings;
+}
+
+}  // namespace
+
+Recipe parse_recipe(const Json& json, const fs::path& path) {
+  const std::string label = path.string();
+  const fs::path base = path.parent_path();
+  const std::string kind = json_get<std::string>(json, "kind", label);
+  if (kind != "patching") {
+    fail_usage("recipe", fmt::format("kind: got '{}', expected patching ({})", kind, label),
+               kind == "pretrain" ? "'introspect pretrain' runs it" : "");
+  }
+  check_keys(json, {"kind", "title", "question", "weak", "target", "records", "dataset", "train", "explainer",
+                    "variant", "evaluate"}, "", label);
+  Recipe recipe;
+  recipe.path = path;
+  recipe.json = json;
+  recipe.title = json_get<std::string>(json, "title", label);
+  recipe.question = json_get<std::string>(json, "question", label);
+  recipe.weak = json_get_or<std::vector<std::string>>(json, "weak", {}, label);
+  const Json& target = table_of(json, "target", label);
+  check_keys(target, {"model", "name"}, "target", label);
+  recipe.target = path_of(target, "model", base, label);
+  recipe.target_name = json_get_or<std::string>(target, "name", recipe.target.filename().string(), label);
+  check_keys(table_of(json, "records", label), {"path"}, "records", label);
+  recipe.records = path_of(json.at("records"), "path", base, label);
+  recipe.dataset = parse_patching_settings(table_of(json, "dataset", label), label);
+
+  std::set<std::string> names;
+  for (const Json& table : table_of(json, "explainer", label)) {
+    check_keys(table, {"name", "model"}, "explainer", label);
+    const std::string name = json_get<std::string>(table, "name", label);
+    if (!names.insert(name).second) {
+      fail_usage("recipe", fmt::format("two explainers are called '{}' ({})", name, label));
+    }
+    recipe.explainers.push_back({name, path_of(table, "model", base, label)});
+  }
+
+  const Json& train = table_of(json, "train", label);
+  recipe.variants.push_back({"trained", {}, parse_training(train, label, base)});
+  if (json.contains("variant")) {
+    for (const Json& table : json.at("variant")) {
+      check_keys(table, {"condition", "explainers", "train"}, "variant", label);
+      Json merged = train;
+      if (table.contains("train")) merged.merge_patch(table.at("train"));
+      Variant variant{json_get<std::string>(table, "condition", label),
+                      json_get_or<std::vector<std::string>>(table, "explainers", {}, label),
+                      parse_training(merged, label, base)};
+      for (const std::string& name : variant.explainers) {
+        if (!names.contains(name)) {
+          fail_usage("recipe", fmt::format("variant '{}' names the explainer '{}', which there is none of ({})",
+                                           variant.condition, name, label));
+        }
+      }
+      recipe.variants.push_back(std::move(variant));
+    }
+  }
+  recipe.evaluate = parse_evaluate(table_of(json, "evaluate", label), label);
+  return recipe;
+}
+
+Recipe read_recipe(const fs::path& path) { return parse_recipe(read_toml(path), path); }
+
+std::string validate_recipe(const fs::path& path) {
+  const Json json = read_toml(path);
+  const std::string kind = json_get<std::string>(json, "kind", path.string());
+  if (kind == "pretrain") {
+    check_pretrain_recipe(json, path.string());
+  } else {
+    parse_recipe(json, path);
+  }
+  return kind;
+}
+
+}  // namespace introspect
