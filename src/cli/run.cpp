@@ -4,8 +4,8 @@
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <thread>
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include "base/error.h"
@@ -23,7 +23,7 @@ namespace {
 void walk(const fs::path& recipe_path, const fs::path& out, int workers, const std::string& command, bool json) {
   const Recipe recipe = read_recipe(recipe_path);
   RunOptions options;
-  options.workers = workers > 0 ? workers : std::max(1, at::get_num_threads());
+  options.workers = workers > 0 ? workers : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   options.command = command;
   const RunResult result = run_patching(recipe, out, options, [&](const std::string& line) {
     std::fprintf(json ? stderr : stdout, "%s\n", line.c_str());

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# One command from a fresh clone to tested: installs what is missing, builds everything, runs all tests.
+# Arguments go to ctest: scripts/test.sh -R model
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
+build all
+say "running all tests"
+export INTROSPECT_FUZZ_SECONDS="${INTROSPECT_FUZZ_SECONDS:-6}"
+# tests run beside each other; each on one thread, so that they do not fight for the cores
+OMP_NUM_THREADS=1 ctest --preset release --parallel "$(nproc)" "$@"
