@@ -27,8 +27,8 @@ class Pattern {
 };
 
 // The expression in PCRE2's dialect, with the meaning it has in Oniguruma's Ruby syntax: \s, \w, \h and their
-// complements, \u, and "{n,m}+", which is not possessive there. Throws Error for what PCRE2 cannot express (classes
-// inside classes, "&&").
+// complements, \u, and "{n,m}+", which is not possessive there. Throws Error for what PCRE2 cannot express ("&&"
+// and negated classes inside of classes).
 std::string to_pcre2(std::string_view expression, std::string_view part);
 
 }  // namespace introspect::text

@@ -150,35 +150,52 @@ class Rewriter {
     atom_ = out_.size();
     out_ += in_[at_++];
     if (at_ < in_.size() && in_[at_] == '^') out_ += in_[at_++];
-    bool first = true;
-    while (at_ < in_.size()) {
+    class_members();
+    out_ += in_[at_++];
+  }
+
+  // Up to, and without, the "]" that ends the class.
+  void class_members() {
+    for (bool first = true; at_ < in_.size(); first = false) {
       const char c = in_[at_];
-      if (c == ']' && !first) {
-        out_ += in_[at_++];
-        return;
-      }
-      first = false;
+      if (c == ']' && !first) return;
       if (c == '\\') {
         if (at_ + 1 >= in_.size()) reject("a backslash at the end");
         if (!escape_set(in_[at_ + 1], "", "")) copy_escape();
-        continue;
+      } else if (c == '&' && in_.substr(at_, 2) == "&&") {
+        reject("\"&&\" in a character class");
+      } else if (c == '[') {
+        inner_class();
+      } else {
+        // at the edge of an inner class these are themselves, and would not be among the members of the outer one
+        const bool edge = first || in_.substr(at_ + 1, 1) == "]";
+        if (depth_ > 0 && edge && (c == ']' || c == '-')) out_ += '\\';
+        out_ += in_[at_++];
       }
-      if (c == '&' && in_.substr(at_, 2) == "&&") reject("\"&&\" in a character class");
-      if (c == '[') {
-        const size_t close = in_.find(":]", at_);
-        if (in_.substr(at_, 2) != "[:" || close == std::string_view::npos) reject("a class inside a character class");
-        out_ += in_.substr(at_, close + 2 - at_);
-        at_ = close + 2;
-        continue;
-      }
-      out_ += in_[at_++];
     }
     reject("a character class without its end");
+  }
+
+  // [:alpha:], or a class inside of a class, whose members belong to the outer one.
+  void inner_class() {
+    const size_t close = in_.find(":]", at_);
+    if (in_.substr(at_, 2) == "[:" && close != std::string_view::npos) {
+      out_ += in_.substr(at_, close + 2 - at_);
+      at_ = close + 2;
+      return;
+    }
+    if (++depth_ > 100) reject("a class so deep inside of character classes");
+    ++at_;
+    if (at_ < in_.size() && in_[at_] == '^') reject("a negated class inside a character class");
+    class_members();
+    ++at_;
+    --depth_;
   }
 
   std::string_view in_, part_;
   std::string out_;
   size_t at_ = 0;
+  int depth_ = 0;               // of classes inside of classes
   size_t atom_ = 0;             // where in out_ the latest atom begins
   std::vector<size_t> groups_;  // where in out_ each open group begins
 };

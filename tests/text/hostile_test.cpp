@@ -100,7 +100,7 @@ const Broken kBroken[] = {
     {"broken expression", [](TestJson& j) { j["pre_tokenizer"] = split("a(b"); }, "a(b"},
     {"open class", [](TestJson& j) { j["pre_tokenizer"] = split("[a-"); }, "[a-"},
     {"backslash at the end", [](TestJson& j) { j["pre_tokenizer"] = split("a\\"); }, "backslash"},
-    {"class in a class", [](TestJson& j) { j["pre_tokenizer"] = split("[a[b]]"); }, "inside a character class"},
+    {"class in a class", [](TestJson& j) { j["pre_tokenizer"] = split("[a[^b]]"); }, "negated class"},
     {"intersection", [](TestJson& j) { j["pre_tokenizer"] = split("[a-z&&[^b]]"); }, "&&"},
     {"single bytes", [](TestJson& j) { j["pre_tokenizer"] = split("\\C"); }, "does not compile"},
     {"unknown behavior", [](TestJson& j) { (j["pre_tokenizer"] = split("a"))["behavior"] = "Cut"; }, "behavior"},

@@ -147,6 +147,8 @@ TEST(Patterns, MeanWhatTheyMeanInOniguruma) {
   EXPECT_EQ(matches_of("\\u4e2d|\\x{e9}", "\u00e9\u4e2d"), (Texts{"\u00e9", "\u4e2d"}));
   EXPECT_EQ(matches_of("^.", "ab\ncd"), (Texts{"a", "c"}));
   EXPECT_EQ(matches_of("[[:alpha:]]+", "a\u00e91"), (Texts{"a\u00e9"}));
+  EXPECT_EQ(matches_of(" ?[^(\\s|[.,!?])]+", "ab, (c)"),
+            (Texts{"ab", "c"}));  // BLOOM: the inner class is part of the outer
   EXPECT_EQ(matches_of("(?i:'s)", "'S'\u017f"), (Texts{"'S", "'\u017f"}));
   EXPECT_EQ(matches_of("x*", "axb").size(), 3);  // empty before a, "x", empty at the end; none right behind "x"
 }
