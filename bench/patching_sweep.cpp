@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <ctime>
 #include <string>
 
 #include <ATen/Parallel.h>
@@ -67,12 +68,18 @@ struct Timing {
   double rate() const { return patches / seconds; }
 };
 
+// On one thread the processor's time counts, so that other programs on the machine do not.
+double now() {
+  if (at::get_num_threads() == 1) return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 template <class Run>
 Timing timed(const Run& run) {
-  const auto start = std::chrono::steady_clock::now();
+  const double start = now();
   const std::vector<SweepResult> results = run();
   Timing timing;
-  timing.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  timing.seconds = now() - start;
   for (const SweepResult& result : results) {
     for (const auto& block : result.after) timing.patches += static_cast<double>(block.size());
   }
@@ -91,7 +98,7 @@ int64_t differing(const std::vector<SweepResult>& a, const std::vector<SweepResu
 
 int run(int argc, char** argv) {
   std::string model_folder, facts_folder = INTROSPECT_SOURCE_DIR "/facts";
-  int64_t count = 64;
+  int64_t count = 16;
   SweepSettings settings;
   settings.only_correct = false;
   for (int i = 1; i + 1 < argc; i += 2) {
@@ -105,7 +112,7 @@ int run(int argc, char** argv) {
   const std::vector<SweepPrompt> prompts = model_folder.empty()
                                                ? random_prompts(count, model.config.vocab_size)
                                                : fact_prompts(model, model_folder, facts_folder, count);
-  const std::vector<SweepPrompt> few(prompts.begin(), prompts.begin() + std::min<int64_t>(4, std::ssize(prompts)));
+  const std::vector<SweepPrompt> few(prompts.begin(), prompts.begin() + std::min<int64_t>(2, std::ssize(prompts)));
   double positions = 0;
   for (const SweepPrompt& prompt : prompts) positions += static_cast<double>(prompt.tokens.size());
   fmt::print("{} prompts of {:.1f} tokens, {} layers in {} blocks, {} threads\n", prompts.size(),
@@ -127,7 +134,7 @@ int run(int argc, char** argv) {
     better(single, timed([&] { return sweep_by_full_runs(model, few, settings, 1); }));
     better(sweep, timed([&] { return sweep_prompts(model, prompts, settings); }));
     for (const int64_t size : {16, 45, 128}) {
-      const size_t part = std::min<size_t>(prompts.size(), 16);
+      const size_t part = std::min<size_t>(prompts.size(), 4);
       const std::vector<SweepPrompt> some(prompts.begin(), prompts.begin() + static_cast<std::ptrdiff_t>(part));
       better(batched, timed([&] { return sweep_by_full_runs(model, some, settings, size); }));
     }
