@@ -4,9 +4,13 @@
 #include "base/json.h"
 #include "base/progress.h"
 #include "cli/commands.h"
+#include "procedure/options.h"
+#include "procedure/records.h"
+#include "procedure/render.h"
 #include "text/bpe_train.h"
 #include "text/tokenizer.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -101,19 +105,35 @@ void detokenize(const DetokenizeOptions& options) {
 
 struct TrainOptions {
   std::vector<fs::path> texts;
-  fs::path out;
+  fs::path facts, out;
+  int64_t name_weight = 200, max_bytes = 0;
   BpeTrainSettings settings;
 };
+
+// Objects and subjects often enough that most objects become one token, so that an answer's first token tells it.
+void add_facts(BpeTrainer& trainer, const FactTable& table, int64_t name_weight) {
+  for (const Relation& relation : table.relations) {
+    for (const Fact& fact : relation.facts) {
+      trainer.add(option_answer(fact.object), name_weight);
+      trainer.add(" " + fact.subject, std::max<int64_t>(1, name_weight / 4));
+    }
+  }
+  for (const std::string& statement : all_statements(table)) trainer.add(statement);
+  for (const OptionPrompt& prompt : all_option_prompts(table, 0)) trainer.add(prompt.prompt);
+}
 
 void train_tokenizer(const TrainOptions& options) {
   BpeTrainer trainer(options.settings);
   Progress progress("counting words", static_cast<int64_t>(options.texts.size()), "files");
   for (const fs::path& path : options.texts) {
-    trainer.add(read_text(path));
+    std::string text = read_text(path);
+    if (options.max_bytes > 0 && std::ssize(text) > options.max_bytes) text.resize(options.max_bytes);
+    trainer.add(text);
     progress.advance();
     check_interrupt("tokenizer train");
   }
   progress.finish();
+  if (!options.facts.empty()) add_facts(trainer, read_facts(options.facts), options.name_weight);
   trainer.train();
   trainer.write(options.out);
   print_line(fmt::format("{}: {} tokens from {} different words", options.out.string(), trainer.vocab_size(),
@@ -159,6 +179,10 @@ void add_train(CLI::App& app) {
   const auto options = std::make_shared<TrainOptions>();
   BpeTrainSettings& settings = options->settings;
   command->add_option("--text", options->texts, "text files")->required()->check(CLI::ExistingFile);
+  command->add_option("--facts", options->facts, "a fact table: its statements, prompts and names count as well");
+  command->add_option("--name-weight", options->name_weight, "how often each object of the facts is counted")
+      ->capture_default_str();
+  command->add_option("--max-bytes", options->max_bytes, "only the beginning of each text file");
   command->add_option("--vocab", settings.vocab_size, "size of the vocabulary, with bytes and special tokens")
       ->required();
   command->add_option("--special", settings.special_tokens, "special tokens, which get the last ids");
