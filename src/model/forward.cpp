@@ -2,15 +2,15 @@
 // M positions whose logits are wanted.
 #include "model/forward.h"
 
+#include "base/error.h"
+#include "model/kernels.h"
+
 #include <algorithm>
 #include <cmath>
 
 #include <ATen/Context.h>
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
-
-#include "base/error.h"
-#include "model/kernels.h"
 
 namespace introspect {
 
@@ -20,8 +20,9 @@ struct Angles {
   at::Tensor cosine, sine;  // [N, E/2] float32
 };
 
-// Rotary angles, with the frequency scaling of Llama 3.1 (Hugging Face modeling_rope_utils, "llama3").
-Angles rotary_angles(const ModelConfig& config, const at::Tensor& positions) {
+// Rotary angles, with the frequency scaling of Llama 3.1 (Hugging Face modeling_rope_utils, "llama3"). `furthest` is
+// the largest position.
+Angles rotary_angles(const ModelConfig& config, const at::Tensor& positions, int64_t furthest) {
   const int64_t half = config.head_dim / 2;
   std::vector<double> frequency(half);
   const RopeScaling& scaling = config.rope_scaling;
@@ -43,8 +44,13 @@ Angles rotary_angles(const ModelConfig& config, const at::Tensor& positions) {
     frequency[i] = f;
   }
   const at::Tensor f = at::tensor(frequency, at::kDouble).to(positions.device());
-  const at::Tensor angles = positions.to(at::kDouble).unsqueeze(1) * f.unsqueeze(0);
-  return {angles.cos().to(at::kFloat), angles.sin().to(at::kFloat)};
+  // many sequences share their positions: each cosine is computed once
+  const bool table = furthest + 1 < positions.size(0);
+  const at::Tensor distinct = table ? at::arange(furthest + 1, positions.options()) : positions;
+  const at::Tensor angles = distinct.to(at::kDouble).unsqueeze(1) * f.unsqueeze(0);
+  const at::Tensor cosine = angles.cos().to(at::kFloat), sine = angles.sin().to(at::kFloat);
+  if (!table) return {cosine, sine};
+  return {cosine.index_select(0, positions), sine.index_select(0, positions)};
 }
 
 // W x + b + scale * B A dropout(x). Products in `compute` where the weights are float32, result in x's type.
@@ -69,38 +75,54 @@ at::Tensor apply_linear(const Linear& linear, const at::Tensor& x, const Forward
 // Which of the packed positions a layer carries on: all, or in the last layer those whose logits are wanted.
 struct Carried {
   bool all = true;
-  at::Tensor rows;                    // [M] ascending
-  std::vector<int64_t> query_start;   // [sequences + 1]
-  std::vector<int64_t> visible;       // [M]
+  at::Tensor rows;       // [M] ascending, undefined for all
+  AttentionShape shape;  // without the prefix's tensors, which are a layer's
 };
 
-std::vector<int64_t> visible_of_all(const Packed& input) {
-  std::vector<int64_t> visible(input.size());
+Carried carry_all(const Packed& input, const ForwardOptions& options) {
+  Carried carried;
+  carried.shape.key_start = carried.shape.query_start = input.starts;
+  carried.shape.visible.resize(input.size());
   for (int64_t s = 0; s < input.sequences(); ++s) {
-    for (int64_t i = input.starts[s]; i < input.starts[s + 1]; ++i) visible[i] = i - input.starts[s] + 1;
+    for (int64_t i = input.starts[s]; i < input.starts[s + 1]; ++i) {
+      carried.shape.visible[i] = i - input.starts[s] + 1;
+    }
   }
-  return visible;
+  if (options.prefix) {
+    carried.shape.prefix_begin = options.prefix->begin;
+    carried.shape.prefix_length = options.prefix->length;
+  }
+  return carried;
 }
 
 // Narrowing to the wanted positions is right only if nobody looks at the others, and needs ascending positions.
-Carried carried_in_last_layer(const Packed& input, const ForwardOptions& options, int64_t layer,
-                              const std::vector<int64_t>& visible) {
-  Carried carried;
-  if (!options.logits_at.defined() || !options.want_logits) return carried;
+bool can_narrow(const ForwardOptions& options, int64_t layer) {
+  if (!options.logits_at.defined() || !options.want_logits) return false;
   for (PlaceKind kind : {PlaceKind::attention_out, PlaceKind::resid_mid, PlaceKind::mlp_out, PlaceKind::resid_post}) {
-    if (has_tap(options.taps, {kind, layer})) return carried;
+    if (has_tap(options.taps, {kind, layer})) return false;
   }
-  if (has_tap(options.taps, {PlaceKind::final_norm, -1})) return carried;
+  if (has_tap(options.taps, {PlaceKind::final_norm, -1})) return false;
   const at::Tensor rows = options.logits_at.to(at::kCPU).contiguous();
   const int64_t* row = rows.data_ptr<int64_t>();
-  if (!std::is_sorted(row, row + rows.numel())) return carried;
+  return std::is_sorted(row, row + rows.numel());
+}
+
+Carried narrow(const Carried& all, const at::Tensor& wanted, at::Device device) {
+  Carried carried;
   carried.all = false;
-  carried.rows = options.logits_at;
-  carried.query_start.assign(1, 0);
+  carried.rows = wanted.to(device);
+  carried.shape = all.shape;
+  carried.shape.batches.reset();
+  carried.shape.query_start.assign(1, 0);
+  carried.shape.visible.clear();
+  const at::Tensor rows = wanted.to(at::kCPU).contiguous();
+  const int64_t* row = rows.data_ptr<int64_t>();
   int64_t next = 0;
-  for (int64_t s = 0; s < input.sequences(); ++s) {
-    for (; next < rows.numel() && row[next] < input.starts[s + 1]; ++next) carried.visible.push_back(visible[row[next]]);
-    carried.query_start.push_back(next);
+  for (size_t s = 1; s < all.shape.key_start.size(); ++s) {
+    for (; next < rows.numel() && row[next] < all.shape.key_start[s]; ++next) {
+      carried.shape.visible.push_back(all.shape.visible[row[next]]);
+    }
+    carried.shape.query_start.push_back(next);
   }
   return carried;
 }
@@ -108,23 +130,41 @@ Carried carried_in_last_layer(const Packed& input, const ForwardOptions& options
 // One pass in progress: what its layers share.
 struct Pass {
   const ModelConfig& config;
-  const Packed& input;
   const ForwardOptions& options;
   Angles angles;
-  std::vector<int64_t> visible;
+  Carried carried;
   ForwardResult result;
 };
 
-at::Tensor attention_of(Pass& pass, const Block& block, int64_t layer, const at::Tensor& x_ND,
-                        const Carried& carried) {
+// The prefix's keys and values of a layer, checked against the model.
+void set_prefix(AttentionShape& shape, const KeyValues& cache, const ModelConfig& c, int64_t layer) {
+  const size_t index = static_cast<size_t>(layer);
+  if (index >= cache.keys.size() || index >= cache.values.size() || !cache.keys[index].defined()) {
+    fail("forward", fmt::format("prefix: the cache holds no keys of layer {}", layer),
+         "the pass that made it must have run every layer that this one runs");
+  }
+  const at::Tensor &keys = cache.keys[index], &values = cache.values[index];
+  for (const at::Tensor& rows : {keys, values}) {
+    if (rows.dim() != 3 || rows.size(1) != c.kv_heads || rows.size(2) != c.head_dim || rows.size(0) != keys.size(0)) {
+      fail("forward",
+           fmt::format("prefix: the cache of layer {} does not fit {} heads of {}", layer, c.kv_heads, c.head_dim));
+    }
+  }
+  shape.prefix_key = keys;
+  shape.prefix_value = values;
+}
+
+at::Tensor attention_of(Pass& pass, const Block& block, int64_t layer, const at::Tensor& x_ND) {
   const ModelConfig& c = pass.config;
-  const at::Tensor queries_from = carried.all ? x_ND : x_ND.index_select(0, carried.rows);
-  at::Tensor q = apply_linear(block.query, queries_from, pass.options).view({-1, c.heads, c.head_dim});
-  at::Tensor k = apply_linear(block.key, x_ND, pass.options).view({-1, c.kv_heads, c.head_dim});
-  const at::Tensor v = apply_linear(block.value, x_ND, pass.options).view({-1, c.kv_heads, c.head_dim});
+  Carried& carried = pass.carried;
+  const at::Tensor x_MD = carried.all ? x_ND : x_ND.index_select(0, carried.rows);
+  const int64_t N = x_ND.size(0), M = x_MD.size(0);
+  at::Tensor q = apply_linear(block.query, x_MD, pass.options).view({M, c.heads, c.head_dim});
+  at::Tensor k = apply_linear(block.key, x_ND, pass.options).view({N, c.kv_heads, c.head_dim});
+  const at::Tensor v = apply_linear(block.value, x_ND, pass.options).view({N, c.kv_heads, c.head_dim});
   if (c.query_key_norm) {
-    q = rms_norm(q.reshape({-1, c.head_dim}), block.query_norm, c.norm_epsilon).view_as(q);
-    k = rms_norm(k.reshape({-1, c.head_dim}), block.key_norm, c.norm_epsilon).view_as(k);
+    q = rms_norm(q.reshape({M * c.heads, c.head_dim}), block.query_norm, c.norm_epsilon).view_as(q);
+    k = rms_norm(k.reshape({N * c.kv_heads, c.head_dim}), block.key_norm, c.norm_epsilon).view_as(k);
   }
   const Angles& angles = pass.angles;
   q = carried.all ? rotate(q, angles.cosine, angles.sine)
@@ -134,17 +174,8 @@ at::Tensor attention_of(Pass& pass, const Block& block, int64_t layer, const at:
     pass.result.cache.keys.push_back(k);
     pass.result.cache.values.push_back(v);
   }
-  AttentionShape shape;
-  shape.key_start = pass.input.starts;
-  shape.query_start = carried.all ? pass.input.starts : carried.query_start;
-  shape.visible = carried.all ? pass.visible : carried.visible;
-  if (const Prefix* prefix = pass.options.prefix) {
-    shape.prefix_key = prefix->cache->keys.at(layer);
-    shape.prefix_value = prefix->cache->values.at(layer);
-    shape.prefix_begin = prefix->begin;
-    shape.prefix_length = prefix->length;
-  }
-  const at::Tensor mixed = attention(q, k, v, shape).reshape({-1, c.heads * c.head_dim});
+  if (pass.options.prefix) set_prefix(carried.shape, *pass.options.prefix->cache, c, layer);
+  const at::Tensor mixed = attention(q, k, v, carried.shape).reshape({M, c.heads * c.head_dim});
   return apply_linear(block.output, mixed, pass.options);
 }
 
@@ -153,13 +184,13 @@ at::Tensor mlp_of(const Block& block, const at::Tensor& x, const ForwardOptions&
   return apply_linear(block.down, hidden, options);
 }
 
-at::Tensor run_block(Pass& pass, const Block& block, int64_t layer, at::Tensor x, const Carried& carried) {
+at::Tensor run_block(Pass& pass, const Block& block, int64_t layer, at::Tensor x) {
   Taps* taps = pass.options.taps;
   const double epsilon = pass.config.norm_epsilon;
   x = apply_taps(taps, {PlaceKind::resid_pre, layer}, x);
-  at::Tensor out = attention_of(pass, block, layer, rms_norm(x, block.attention_norm, epsilon), carried);
+  at::Tensor out = attention_of(pass, block, layer, rms_norm(x, block.attention_norm, epsilon));
   out = apply_taps(taps, {PlaceKind::attention_out, layer}, out);
-  x = (carried.all ? x : x.index_select(0, carried.rows)) + out;
+  x = (pass.carried.all ? x : x.index_select(0, pass.carried.rows)) + out;
   x = apply_taps(taps, {PlaceKind::resid_mid, layer}, x);
   out = mlp_of(block, rms_norm(x, block.mlp_norm, epsilon), pass.options);
   out = apply_taps(taps, {PlaceKind::mlp_out, layer}, out);
@@ -167,7 +198,18 @@ at::Tensor run_block(Pass& pass, const Block& block, int64_t layer, at::Tensor x
   return apply_taps(taps, {PlaceKind::resid_post, layer}, x);
 }
 
-void check_input(const Model& model, const Packed& input, const ForwardOptions& options, int64_t last_layer) {
+// Throws Error if a number of `values` is outside [0, end).
+void check_range(const at::Tensor& values, int64_t end, const char* what, const std::string& where) {
+  if (values.numel() == 0) return;
+  const auto [low, high] = values.aminmax();
+  const int64_t lowest = low.item<int64_t>(), highest = high.item<int64_t>();
+  if (lowest < 0 || highest >= end) {
+    fail("forward", fmt::format("{} {}: {}", what, lowest < 0 ? lowest : highest, where));
+  }
+}
+
+// Returns the largest position.
+int64_t check_input(const Model& model, const Packed& input, const ForwardOptions& options, int64_t last_layer) {
   const ModelConfig& c = model.config;
   if (input.starts.size() < 2 || input.size() == 0) fail("forward", "got no tokens, expected at least one");
   if (options.first_layer < 0 || options.first_layer > last_layer || last_layer > c.layers) {
@@ -176,30 +218,46 @@ void check_input(const Model& model, const Packed& input, const ForwardOptions& 
   if (options.first_layer > 0 && !options.residual.defined()) {
     fail("forward", "a pass that starts at a layer needs the residual stream entering it");
   }
-  if (!options.residual.defined()) {
-    const auto [low, high] = input.tokens.aminmax();
-    if (low.item<int64_t>() < 0 || high.item<int64_t>() >= c.vocab_size) {
-      fail("forward", fmt::format("token {}: the vocabulary has {} tokens",
-                                  low.item<int64_t>() < 0 ? low.item<int64_t>() : high.item<int64_t>(), c.vocab_size));
+  const int64_t N = input.size();
+  if (options.residual.defined()) {
+    if (options.residual.dim() != 2 || options.residual.size(0) != N || options.residual.size(1) != c.d_model) {
+      fail("forward", fmt::format("residual: expected shape [{}, {}]", N, c.d_model));
     }
+  } else {
+    if (!input.tokens.defined() || input.tokens.numel() != N) {
+      fail("forward", fmt::format("tokens: expected {}, as many as the sequences hold", N));
+    }
+    check_range(input.tokens, c.vocab_size, "token", fmt::format("the vocabulary has {} tokens", c.vocab_size));
   }
-  const int64_t furthest = input.positions.max().item<int64_t>();
-  if (furthest >= c.max_positions) {
-    fail("forward", fmt::format("a sequence of {} positions: the model has {}", furthest + 1, c.max_positions),
+  if (!input.positions.defined() || input.positions.numel() != N) {
+    fail("forward", fmt::format("positions: expected {}, as many as the sequences hold", N));
+  }
+  const auto [nearest, furthest] = input.positions.aminmax();
+  if (nearest.item<int64_t>() < 0 || furthest.item<int64_t>() >= c.max_positions) {
+    fail("forward",
+         fmt::format("a sequence of {} positions: the model has {}", furthest.item<int64_t>() + 1, c.max_positions),
          "shorten the input");
   }
+  if (options.logits_at.defined()) {
+    check_range(options.logits_at, N, "logits_at", fmt::format("the input has {} positions", N));
+  }
   if (const Prefix* prefix = options.prefix) {
-    if (static_cast<int64_t>(prefix->begin.size()) != input.sequences() ||
+    if (!prefix->cache || static_cast<int64_t>(prefix->begin.size()) != input.sequences() ||
         static_cast<int64_t>(prefix->length.size()) != input.sequences()) {
-      fail("forward", fmt::format("prefix: got {} ranges, expected one for each of {} sequences",
-                                  prefix->begin.size(), input.sequences()));
+      fail("forward", fmt::format("prefix: got {} ranges, expected one for each of {} sequences", prefix->begin.size(),
+                                  input.sequences()));
     }
   }
+  return furthest.item<int64_t>();
 }
 
 }  // namespace
 
 Packed pack(const std::vector<std::vector<int64_t>>& sequences, const std::vector<int64_t>& first_positions) {
+  if (!first_positions.empty() && first_positions.size() != sequences.size()) {
+    fail("forward",
+         fmt::format("pack: got {} first positions for {} sequences", first_positions.size(), sequences.size()));
+  }
   Packed packed;
   packed.starts.assign(1, 0);
   for (const auto& sequence : sequences) packed.starts.push_back(packed.starts.back() + std::ssize(sequence));
@@ -220,37 +278,41 @@ Packed pack(const std::vector<std::vector<int64_t>>& sequences, const std::vecto
 ForwardResult forward(const Model& model, const Packed& given, const ForwardOptions& options) {
   const ModelConfig& c = model.config;
   const int64_t last_layer = options.last_layer < 0 ? c.layers : options.last_layer;
-  check_input(model, given, options, last_layer);
+  const int64_t furthest = check_input(model, given, options, last_layer);
   const at::Device device = model.embedding.device();
-  Packed input = given;
-  input.positions = input.positions.to(device);
-  if (input.tokens.defined()) input.tokens = input.tokens.to(device);
+  const at::Tensor positions = given.positions.to(device);
   if (options.training) at::manual_seed(options.dropout_seed);
+  if (options.taps) {
+    for (Tap& tap : *options.taps) tap.fired = 0;  // taps may be used for several passes
+  }
 
-  Pass pass{c, input, options, rotary_angles(c, input.positions), visible_of_all(input), {}};
-  at::Tensor x_ND = options.residual;
-  if (!x_ND.defined()) {
-    x_ND = at::embedding(model.embedding, input.tokens);
+  Pass pass{c, options, rotary_angles(c, positions, furthest), carry_all(given, options), {}};
+  at::Tensor x_ND;
+  if (options.residual.defined()) {
+    x_ND = options.residual.to(device, model.embedding.scalar_type());
+  } else {
+    x_ND = at::embedding(model.embedding, given.tokens.to(device));
     x_ND = apply_taps(options.taps, {PlaceKind::embed, -1}, x_ND);
   }
-  Carried carried;
   // caches are filled for the layers that were skipped too, so that an index is a layer
-  if (options.keep_cache) pass.result.cache.keys.resize(options.first_layer);
-  if (options.keep_cache) pass.result.cache.values.resize(options.first_layer);
+  if (options.keep_cache) {
+    pass.result.cache.keys.resize(options.first_layer);
+    pass.result.cache.values.resize(options.first_layer);
+  }
   for (int64_t layer = options.first_layer; layer < last_layer; ++layer) {
-    if (layer == c.layers - 1) carried = carried_in_last_layer(input, options, layer, pass.visible);
-    x_ND = run_block(pass, model.blocks[layer], layer, x_ND, carried);
+    if (layer == c.layers - 1 && can_narrow(options, layer)) {
+      pass.carried = narrow(pass.carried, options.logits_at, device);
+    }
+    x_ND = run_block(pass, model.blocks[layer], layer, x_ND);
   }
   pass.result.residual = x_ND;
   if (options.want_logits && last_layer == c.layers) {
-    at::Tensor x_MD = x_ND;
-    if (options.logits_at.defined() && carried.all && !has_tap(options.taps, {PlaceKind::final_norm, -1})) {
-      x_MD = x_ND.index_select(0, options.logits_at.to(device));
-    }
+    // a tap at the last norm sees every position, so there the wanted ones are taken behind it
+    const bool take = options.logits_at.defined() && pass.carried.all;
+    const bool tapped = has_tap(options.taps, {PlaceKind::final_norm, -1});
+    at::Tensor x_MD = take && !tapped ? x_ND.index_select(0, options.logits_at.to(device)) : x_ND;
     x_MD = apply_taps(options.taps, {PlaceKind::final_norm, -1}, rms_norm(x_MD, model.final_norm, c.norm_epsilon));
-    if (options.logits_at.defined() && carried.all && has_tap(options.taps, {PlaceKind::final_norm, -1})) {
-      x_MD = x_MD.index_select(0, options.logits_at.to(device));
-    }
+    if (take && tapped) x_MD = x_MD.index_select(0, options.logits_at.to(device));
     pass.result.logits = apply_linear({model.head, {}, nullptr}, x_MD, options);  // [M, V]
   }
   if (options.taps) check_all_fired(*options.taps);

@@ -2,14 +2,14 @@
 // N is the number of positions of all sequences together, D d_model, V vocab.
 #pragma once
 
+#include "model/model.h"
+#include "model/taps.h"
+
 #include <cstdint>
 #include <memory>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
-
-#include "model/model.h"
-#include "model/taps.h"
 
 namespace introspect {
 
@@ -26,9 +26,9 @@ struct Prefix {
 
 // Sequences end to end. positions count from 0 in each sequence (from the prefix's length if there is one).
 struct Packed {
-  at::Tensor tokens;             // [N] int64
-  at::Tensor positions;          // [N] int64
-  std::vector<int64_t> starts;   // [sequences + 1] flat position of each sequence's first token, and N
+  at::Tensor tokens;            // [N] int64
+  at::Tensor positions;         // [N] int64
+  std::vector<int64_t> starts;  // [sequences + 1] flat position of each sequence's first token, and N
 
   int64_t sequences() const { return static_cast<int64_t>(starts.size()) - 1; }
   int64_t size() const { return starts.back(); }
@@ -47,9 +47,9 @@ struct ForwardOptions {
   // Where logits are wanted: flat positions [M] int64, or undefined for every position. In the last layer only these
   // positions are carried on behind the keys and values.
   at::Tensor logits_at;
-  bool want_logits = true;   // false: only captures, residual or cache are wanted
-  bool keep_cache = false;   // return the keys and values of this pass
-  bool training = false;     // LoRA dropout
+  bool want_logits = true;  // false: only captures, residual or cache are wanted
+  bool keep_cache = false;  // return the keys and values of this pass
+  bool training = false;    // LoRA dropout
   uint64_t dropout_seed = 0;
 
   // The type of matrix products where weights are fp32: kFloat, or kBFloat16 for mixed precision.

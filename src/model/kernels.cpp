@@ -1,15 +1,15 @@
 #include "model/kernels.h"
 
+#include "base/error.h"
+#include "model/kernels_cpu.h"
+
 #include <algorithm>
 #include <cmath>
 
 #include <ATen/Functions.h>
-#include <ATen/TensorOperators.h>
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <torch/csrc/autograd/custom_function.h>
-
-#include "base/error.h"
-#include "model/kernels_cpu.h"
 
 namespace introspect {
 
@@ -19,8 +19,12 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-bool plain_float(const at::Tensor& x) { return x.device().is_cpu() && x.scalar_type() == at::kFloat; }
-bool needs_gradient(const at::Tensor& x) { return at::GradMode::is_enabled() && x.requires_grad(); }
+bool plain_float(const at::Tensor& x) {
+  return x.device().is_cpu() && x.scalar_type() == at::kFloat;
+}
+bool needs_gradient(const at::Tensor& x) {
+  return at::GradMode::is_enabled() && x.requires_grad();
+}
 
 // Enough work for a thread to be worth waking.
 constexpr int64_t rows_per_thread = 64;
@@ -175,8 +179,7 @@ struct Attention : Function<Attention> {
     for_each_head(holder->shape, kv_heads, [&](int64_t sequence, int64_t head) {
       kernel::AttentionGradient gradient{};
       gradient.item = attention_item(query, key, value, holder->shape, sequence, head, saved[3], saved[4]);
-      const int64_t query_offset =
-          (holder->shape.query_start[sequence] * heads + head * (heads / kv_heads)) * dim;
+      const int64_t query_offset = (holder->shape.query_start[sequence] * heads + head * (heads / kv_heads)) * dim;
       const int64_t key_offset = (holder->shape.key_start[sequence] * kv_heads + head) * dim;
       gradient.output_gradient = dout.data_ptr<float>() + query_offset;
       gradient.query_gradient = dquery.data_ptr<float>() + query_offset;
@@ -188,37 +191,27 @@ struct Attention : Function<Attention> {
   }
 };
 
-// Any type and device: one sequence after the other in libtorch operations.
-at::Tensor attention_by_sequence(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                                 const AttentionShape& shape) {
-  const int64_t group = query.size(1) / key.size(1);
-  const double scale = 1.0 / std::sqrt(static_cast<double>(query.size(2)));
-  std::vector<at::Tensor> outputs;
-  for (size_t sequence = 0; sequence + 1 < shape.query_start.size(); ++sequence) {
-    const int64_t first = shape.query_start[sequence], last = shape.query_start[sequence + 1];
-    if (first == last) continue;
-    at::Tensor k = key.slice(0, shape.key_start[sequence], shape.key_start[sequence + 1]);
-    at::Tensor v = value.slice(0, shape.key_start[sequence], shape.key_start[sequence + 1]);
-    int64_t prefix = 0;
-    if (shape.prefix_key.defined()) {
-      prefix = shape.prefix_length[sequence];
-      const int64_t begin = shape.prefix_begin[sequence];
-      k = at::cat({shape.prefix_key.slice(0, begin, begin + prefix), k});
-      v = at::cat({shape.prefix_value.slice(0, begin, begin + prefix), v});
-    }
-    k = k.repeat_interleave(group, 1).transpose(0, 1);                      // [heads, keys, dim]
-    v = v.repeat_interleave(group, 1).transpose(0, 1);
-    const at::Tensor q = query.slice(0, first, last).transpose(0, 1);       // [heads, queries, dim]
-    at::Tensor scores = at::matmul(q, k.transpose(1, 2)) * scale;
-    if (scores.scalar_type() != at::kDouble) scores = scores.to(at::kFloat);
-    const at::Tensor seen = at::tensor(at::ArrayRef<int64_t>(shape.visible.data() + first, last - first),
-                                       at::kLong).to(query.device()) + prefix;
-    const at::Tensor hidden = at::arange(k.size(1), seen.options()).unsqueeze(0) >= seen.unsqueeze(1);
-    scores = scores.masked_fill(hidden.unsqueeze(0), -std::numeric_limits<float>::infinity());
-    const at::Tensor weights = at::softmax(scores, -1).to(query.scalar_type());
-    outputs.push_back(at::matmul(weights, v).transpose(0, 1));
+// What the loops below trust without looking again.
+void check_shape(const at::Tensor& query, const at::Tensor& key, const AttentionShape& shape) {
+  const size_t sequences = shape.query_start.size() - 1;
+  if (shape.key_start.size() != sequences + 1 || shape.query_start.back() != query.size(0) ||
+      shape.key_start.back() != key.size(0) || static_cast<int64_t>(shape.visible.size()) != query.size(0)) {
+    fail("attention", "the starts of the sequences do not fit the queries and keys");
   }
-  return at::cat(outputs);
+  if (!shape.prefix_key.defined()) return;
+  if (needs_gradient(shape.prefix_key)) fail("attention", "the prefix requires gradients, expected none");
+  if (shape.prefix_begin.size() != sequences || shape.prefix_length.size() != sequences) {
+    fail("attention", fmt::format("prefix: got {} ranges, expected one for each of {} sequences",
+                                  shape.prefix_begin.size(), sequences));
+  }
+  const int64_t rows = shape.prefix_key.size(0);
+  for (size_t s = 0; s < sequences; ++s) {
+    const int64_t begin = shape.prefix_begin[s], length = shape.prefix_length[s];
+    if (begin < 0 || length < 0 || length > rows || begin > rows - length) {
+      fail("attention",
+           fmt::format("prefix of sequence {}: rows {} to {}, the cache has {}", s, begin, begin + length, rows));
+    }
+  }
 }
 
 struct CrossEntropy : Function<CrossEntropy> {
@@ -248,10 +241,9 @@ struct CrossEntropy : Function<CrossEntropy> {
     const int64_t width = logits.size(1);
     at::Tensor gradient = logits.detach();  // in place: these are the largest tensors of a step
     at::parallel_for(0, logits.size(0), 8, [&](int64_t begin, int64_t end) {
-      kernel::cross_entropy_backward(logits.data_ptr<float>() + begin * width,
-                                     saved[3].data_ptr<float>() + begin, targets.data_ptr<int64_t>() + begin,
-                                     weights.data_ptr<float>() + begin, gradient.data_ptr<float>() + begin * width,
-                                     end - begin, width);
+      kernel::cross_entropy_backward(logits.data_ptr<float>() + begin * width, saved[3].data_ptr<float>() + begin,
+                                     targets.data_ptr<int64_t>() + begin, weights.data_ptr<float>() + begin,
+                                     gradient.data_ptr<float>() + begin * width, end - begin, width);
     });
     return {gradient, at::Tensor(), at::Tensor()};
   }
@@ -281,18 +273,38 @@ at::Tensor gated_silu(const at::Tensor& gate, const at::Tensor& up) {
 
 at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                      const AttentionShape& shape) {
-  if (shape.prefix_key.defined() && needs_gradient(shape.prefix_key)) {
-    fail("attention", "the prefix requires gradients, expected none");
-  }
-  if (!plain_float(query)) return attention_by_sequence(query, key, value, shape);
+  check_shape(query, key, shape);
+  const at::ScalarType type = query.scalar_type();
+  const bool narrow = type == at::kBFloat16 || type == at::kHalf;
+  if (!query.device().is_cpu() || !(narrow || type == at::kFloat)) return attention_plain(query, key, value, shape);
   auto holder = c10::make_intrusive<ShapeHolder>();
   holder->shape = shape;
-  return Attention::apply(query, key, value, holder);
+  if (shape.prefix_key.defined()) {
+    holder->shape.prefix_key = shape.prefix_key.to(at::kFloat).contiguous();
+    holder->shape.prefix_value = shape.prefix_value.to(at::kFloat).contiguous();
+  }
+  if (!narrow) return Attention::apply(query, key, value, holder);
+  // as exact as float32, and faster than libtorch's own products of 16-bit numbers of this size
+  return Attention::apply(query.to(at::kFloat), key.to(at::kFloat), value.to(at::kFloat), holder).to(type);
 }
 
 at::Tensor weighted_cross_entropy(const at::Tensor& logits, const at::Tensor& targets, const at::Tensor& weights) {
-  if (plain_float(logits)) return CrossEntropy::apply(logits, targets, weights);
-  const at::Tensor log_probabilities = at::log_softmax(logits.to(at::kFloat), -1);
+  if (targets.numel() != logits.size(0) || weights.numel() != logits.size(0)) {
+    fail("cross-entropy", fmt::format("got {} targets and {} weights, expected {} of each", targets.numel(),
+                                      weights.numel(), logits.size(0)));
+  }
+  if (targets.numel() > 0) {
+    const auto [low, high] = targets.aminmax();
+    if (low.item<int64_t>() < 0 || high.item<int64_t>() >= logits.size(1)) {
+      fail("cross-entropy", fmt::format("targets from {} to {}, expected ids below {}", low.item<int64_t>(),
+                                        high.item<int64_t>(), logits.size(1)));
+    }
+  }
+  if (plain_float(logits)) {
+    return CrossEntropy::apply(logits, targets.contiguous(), weights.to(at::kFloat).contiguous());
+  }
+  const at::Tensor wide = logits.scalar_type() == at::kDouble ? logits : logits.to(at::kFloat);
+  const at::Tensor log_probabilities = at::log_softmax(wide, -1);
   return -(log_probabilities.gather(1, targets.unsqueeze(1)).squeeze(1) * weights).sum();
 }
 

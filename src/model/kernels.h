@@ -1,8 +1,10 @@
 // The operations of a block that libtorch would do in many passes over memory. Each has gradients. Float32 on the
-// processor runs hand-written loops; every other type and device the same formulas in libtorch operations.
+// processor runs hand-written loops (attention those of 16 bits too, widened); every other type and device the same
+// formulas in libtorch operations.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -18,18 +20,25 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& cosine, const at::Tenso
 // silu(gate) * up, elementwise.
 at::Tensor gated_silu(const at::Tensor& gate, const at::Tensor& up);
 
+struct AttentionBatches;  // attention_plain.cpp
+
 // How packed queries see packed keys. A sequence's queries may be fewer than its keys (only some are wanted).
 struct AttentionShape {
-  std::vector<int64_t> query_start;  // [sequences + 1]
-  std::vector<int64_t> key_start;    // [sequences + 1]
-  std::vector<int64_t> visible;      // [queries] own keys that each query sees: its position in the sequence + 1
+  std::vector<int64_t> query_start;     // [sequences + 1]
+  std::vector<int64_t> key_start;       // [sequences + 1]
+  std::vector<int64_t> visible;         // [queries] own keys that each query sees: its position in the sequence + 1
   at::Tensor prefix_key, prefix_value;  // [P, kv_heads, head_dim] or undefined; no gradient flows into them
   std::vector<int64_t> prefix_begin, prefix_length;  // [sequences]
+  // How attention_plain cuts this shape into batches, made at its first call: the layers of a pass share it.
+  mutable std::shared_ptr<const AttentionBatches> batches;
 };
 
 // Causal attention. query [Nq, heads, head_dim], key and value [Nk, kv_heads, head_dim] → [Nq, heads, head_dim].
 at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                      const AttentionShape& shape);
+// The same in libtorch operations, for any type and device: sequences of similar length are padded to one batch.
+at::Tensor attention_plain(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                           const AttentionShape& shape);
 
 // Sum over rows of weights[i] * -log softmax(logits[i])[targets[i]]. logits [M, V], targets [M] int64,
 // weights [M] float32. Returns a scalar. The gradient overwrites the logits' memory: use them for nothing else after.

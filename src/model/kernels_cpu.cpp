@@ -2,10 +2,10 @@
 // when the program starts; sanitizers cannot run in front of that choice, so they get the plain version.
 #include "model/kernels_cpu.h"
 
+#include "model/small_matmul.h"
+
 #include <cmath>
 #include <vector>
-
-#include "model/small_matmul.h"
 
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
 #define CLONED __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
@@ -20,81 +20,194 @@ namespace {
 // Query rows handled together: their scores stay in the first-level cache.
 constexpr int64_t query_block = 24;
 
-// Keys and values of one head gathered from prefix and own rows: plain [keys, head] and transposed [head, keys],
-// padded with zeros to whole vectors.
-struct Gathered {
-  int64_t keys, keys_padded, head_padded;
-  std::vector<float> plain, transposed;
+// Below this many query rows (all heads of the group together) copying the keys costs more than it saves.
+constexpr int64_t direct_rows = 4;
+
+typedef float Octet __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int32_t OctetOrder __attribute__((vector_size(32)));
+
+// target[column][row] = source[row][column] for 8 x 8 numbers: three rounds that exchange ever larger squares.
+[[gnu::always_inline]] inline void transpose_octets(const float* source, int64_t stride, float* target,
+                                                    int64_t target_stride) {
+  Octet r[8], t[8];
+  for (int i = 0; i < 8; ++i) r[i] = *reinterpret_cast<const Octet*>(source + i * stride);
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = __builtin_shuffle(r[i], r[i + 1], OctetOrder{0, 8, 2, 10, 4, 12, 6, 14});
+    t[i + 1] = __builtin_shuffle(r[i], r[i + 1], OctetOrder{1, 9, 3, 11, 5, 13, 7, 15});
+  }
+  for (int i = 0; i < 8; i += i % 4 == 1 ? 3 : 1) {
+    r[i] = __builtin_shuffle(t[i], t[i + 2], OctetOrder{0, 1, 8, 9, 4, 5, 12, 13});
+    r[i + 2] = __builtin_shuffle(t[i], t[i + 2], OctetOrder{2, 3, 10, 11, 6, 7, 14, 15});
+  }
+  for (int i = 0; i < 4; ++i) {
+    t[i] = __builtin_shuffle(r[i], r[i + 4], OctetOrder{0, 1, 2, 3, 8, 9, 10, 11});
+    t[i + 4] = __builtin_shuffle(r[i], r[i + 4], OctetOrder{4, 5, 6, 7, 12, 13, 14, 15});
+  }
+  for (int i = 0; i < 8; ++i) *reinterpret_cast<Octet*>(target + i * target_stride) = t[i];
+}
+
+// The rows of one head, in front of the sequence's own ones those of its prefix.
+struct HeadRows {
+  const float *prefix, *own;
+  int64_t prefix_rows, own_rows, stride;
+  int64_t rows() const { return prefix_rows + own_rows; }
 };
 
-[[gnu::always_inline]] inline void gather(Gathered& out, const float* prefix, const float* own, int64_t stride,
-                                          int64_t prefix_rows, int64_t own_rows, int64_t head_dim) {
-  out.keys = prefix_rows + own_rows;
-  out.keys_padded = padded(out.keys);
-  out.head_padded = padded(head_dim);
-  out.plain.assign(out.keys_padded * out.head_padded, 0.0f);
-  out.transposed.assign(out.head_padded * out.keys_padded, 0.0f);
-  for (int64_t row = 0; row < out.keys; ++row) {
-    const float* source = row < prefix_rows ? prefix + row * stride : own + (row - prefix_rows) * stride;
-    for (int64_t d = 0; d < head_dim; ++d) {
-      out.plain[row * out.head_padded + d] = source[d];
-      out.transposed[d * out.keys_padded + row] = source[d];
+inline HeadRows keys_of(const AttentionItem& item) {
+  return {item.prefix_key, item.key, item.prefix, item.keys, item.key_stride};
+}
+inline HeadRows values_of(const AttentionItem& item) {
+  return {item.prefix_value, item.value, item.prefix, item.keys, item.key_stride};
+}
+
+inline void grow(std::vector<float>& buffer, int64_t size) {
+  if (static_cast<int64_t>(buffer.size()) < size) buffer.resize(size);
+}
+
+[[gnu::always_inline]] inline void transpose_part(float* target, int64_t columns, const float* source, int64_t stride,
+                                                  int64_t rows, int64_t head_dim) {
+  int64_t row = 0;
+  for (; row + 8 <= rows; row += 8) {
+    int64_t d = 0;
+    for (; d + 8 <= head_dim; d += 8) {
+      transpose_octets(source + row * stride + d, stride, target + d * columns + row, columns);
+    }
+    for (; d < head_dim; ++d) {
+      for (int64_t i = 0; i < 8; ++i) target[d * columns + row + i] = source[(row + i) * stride + d];
     }
   }
+  for (; row < rows; ++row) {
+    for (int64_t d = 0; d < head_dim; ++d) target[d * columns + row] = source[row * stride + d];
+  }
+}
+
+// [head_dim, padded(rows)]; the columns that pad are zero.
+[[gnu::always_inline]] inline const float* transposed(std::vector<float>& buffer, const HeadRows& head,
+                                                      int64_t head_dim) {
+  const int64_t columns = padded(head.rows());
+  grow(buffer, head_dim * columns);
+  float* target = buffer.data();
+  transpose_part(target, columns, head.prefix, head.stride, head.prefix_rows, head_dim);
+  transpose_part(target + head.prefix_rows, columns, head.own, head.stride, head.own_rows, head_dim);
+  for (int64_t d = 0; d < head_dim; ++d) {
+    for (int64_t column = head.rows(); column < columns; ++column) target[d * columns + column] = 0;
+  }
+  return target;
+}
+
+// Rows of whole vectors: where they lie if the width is a multiple of 16, else a padded copy.
+[[gnu::always_inline]] inline HeadRows in_vectors(std::vector<float>& buffer, const HeadRows& head, int64_t head_dim) {
+  const int64_t width = padded(head_dim);
+  if (width == head_dim) return head;
+  grow(buffer, head.rows() * width);
+  for (int64_t row = 0; row < head.rows(); ++row) {
+    const float* source =
+        row < head.prefix_rows ? head.prefix + row * head.stride : head.own + (row - head.prefix_rows) * head.stride;
+    float* target = buffer.data() + row * width;
+    for (int64_t d = 0; d < width; ++d) target[d] = d < head_dim ? source[d] : 0;
+  }
+  return {nullptr, buffer.data(), 0, head.rows(), width};
+}
+
+// C [count, width] = A [count, depth] times the first `depth` rows of the head; A's rows are `columns` apart.
+[[gnu::always_inline]] inline void times_rows(float* c, int64_t width, const float* a, int64_t columns,
+                                              const HeadRows& head, int64_t count, int64_t depth) {
+  const int64_t front = depth < head.prefix_rows ? depth : head.prefix_rows;
+  if (front > 0) small_matmul(c, width, a, columns, 1, head.prefix, head.stride, count, front, width, false);
+  if (depth > front || front == 0) {
+    small_matmul(c, width, a + front, columns, 1, head.own, head.stride, count, depth - front, width, front > 0);
+  }
+}
+
+[[gnu::always_inline]] inline void dot_rows(float* result, const float* query, const float* rows, int64_t stride,
+                                            int64_t count, int64_t head_dim) {
+  for (int64_t j = 0; j < count; ++j) {
+    const float* row = rows + j * stride;
+    float sum = 0;
+    for (int64_t d = 0; d < head_dim; ++d) sum += query[d] * row[d];
+    result[j] = sum;
+  }
+}
+
+// Scores to probabilities in place; returns log(sum(exp(scale * score))).
+[[gnu::always_inline]] inline float softmax_row(float* row, int64_t seen, float scale) {
+  float largest = row[0];
+  for (int64_t j = 1; j < seen; ++j) largest = row[j] > largest ? row[j] : largest;
+  float sum = 0;
+  for (int64_t j = 0; j < seen; ++j) {
+    row[j] = fast_exp((row[j] - largest) * scale);
+    sum += row[j];
+  }
+  const float inverse = 1.0f / sum;
+  for (int64_t j = 0; j < seen; ++j) row[j] *= inverse;
+  return largest * scale + std::log(sum);
+}
+
+inline int64_t longest_seen(const AttentionItem& item, int64_t first, int64_t count) {
+  int64_t longest = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t seen = item.prefix + item.visible[first + i];
+    longest = seen > longest ? seen : longest;
+  }
+  return longest;
 }
 
 // Each thread keeps its buffers: allocating them for every head would cost as much as the work.
 struct Buffers {
-  Gathered keys, values;
-  std::vector<float> scores, score_gradients, rows, key_gradients, value_gradients;
+  std::vector<float> keys, key_rows, values, scores, score_gradients, rows, key_gradients, value_gradients;
 };
 Buffers& thread_buffers() {
   thread_local Buffers buffers;
   return buffers;
 }
 
+// A few queries against many keys (a step of generation): nothing is copied.
+[[gnu::always_inline]] inline void attention_direct(const AttentionItem& item, Buffers& buffers) {
+  const int64_t dim = item.head_dim, width = padded(dim), columns = padded(item.prefix + item.keys);
+  const HeadRows values = in_vectors(buffers.values, values_of(item), dim);
+  grow(buffers.scores, columns);
+  grow(buffers.rows, width);
+  float* row = buffers.scores.data();
+  for (int64_t i = 0; i < item.queries; ++i) {
+    for (int64_t head = 0; head < item.group; ++head) {
+      const float* query = item.query + i * item.query_stride + head * dim;
+      const int64_t own = item.visible[i];
+      dot_rows(row, query, item.prefix_key, item.key_stride, item.prefix, dim);
+      dot_rows(row + item.prefix, query, item.key, item.key_stride, own, dim);
+      item.log_sum[i * item.log_sum_stride + head] = softmax_row(row, item.prefix + own, item.scale);
+      times_rows(buffers.rows.data(), width, row, columns, values, 1, item.prefix + own);
+      float* output = item.output + i * item.query_stride + head * dim;
+      for (int64_t d = 0; d < dim; ++d) output[d] = buffers.rows[d];
+    }
+  }
+}
+
 }  // namespace
 
 CLONED void attention_forward(const AttentionItem& item) {
   Buffers& buffers = thread_buffers();
-  const int64_t dim = item.head_dim;
-  gather(buffers.keys, item.prefix_key, item.key, item.key_stride, item.prefix, item.keys, dim);
-  gather(buffers.values, item.prefix_value, item.value, item.key_stride, item.prefix, item.keys, dim);
-  const int64_t columns = buffers.keys.keys_padded, head_padded = buffers.keys.head_padded;
-  buffers.scores.resize(query_block * columns);
-  buffers.rows.resize(query_block * head_padded);
+  if (item.queries * item.group <= direct_rows) return attention_direct(item, buffers);
+  const int64_t dim = item.head_dim, columns = padded(item.prefix + item.keys), head_padded = padded(dim);
+  const float* keys = transposed(buffers.keys, keys_of(item), dim);
+  const HeadRows values = in_vectors(buffers.values, values_of(item), dim);
+  grow(buffers.scores, query_block * columns);
+  grow(buffers.rows, query_block * head_padded);
   float* scores = buffers.scores.data();
   float* rows = buffers.rows.data();
 
   for (int64_t head = 0; head < item.group; ++head) {
     for (int64_t first = 0; first < item.queries; first += query_block) {
       const int64_t count = item.queries - first < query_block ? item.queries - first : query_block;
-      int64_t longest = 0;
-      for (int64_t i = 0; i < count; ++i) {
-        const int64_t seen = item.prefix + item.visible[first + i];
-        longest = seen > longest ? seen : longest;
-      }
-      const int64_t width = padded(longest);
+      const int64_t longest = longest_seen(item, first, count), width = padded(longest);
       const float* query = item.query + first * item.query_stride + head * dim;
-      small_matmul(scores, columns, query, item.query_stride, 1, buffers.keys.transposed.data(), columns, count, dim,
-                   width, false);
+      small_matmul(scores, columns, query, item.query_stride, 1, keys, columns, count, dim, width, false);
       for (int64_t i = 0; i < count; ++i) {
         float* row = scores + i * columns;
         const int64_t seen = item.prefix + item.visible[first + i];
-        float largest = row[0];
-        for (int64_t j = 1; j < seen; ++j) largest = row[j] > largest ? row[j] : largest;
-        float sum = 0;
-        for (int64_t j = 0; j < seen; ++j) {
-          row[j] = fast_exp((row[j] - largest) * item.scale);
-          sum += row[j];
-        }
-        const float inverse = 1.0f / sum;
-        for (int64_t j = 0; j < seen; ++j) row[j] *= inverse;
+        item.log_sum[(first + i) * item.log_sum_stride + head] = softmax_row(row, seen, item.scale);
         for (int64_t j = seen; j < width; ++j) row[j] = 0;
-        item.log_sum[(first + i) * item.log_sum_stride + head] = largest * item.scale + std::log(sum);
       }
-      small_matmul(rows, head_padded, scores, columns, 1, buffers.values.plain.data(), head_padded, count, longest,
-                   head_padded, false);
+      times_rows(rows, head_padded, scores, columns, values, count, longest);
       for (int64_t i = 0; i < count; ++i) {
         float* output = item.output + (first + i) * item.query_stride + head * dim;
         for (int64_t d = 0; d < dim; ++d) output[d] = rows[i * head_padded + d];
@@ -107,11 +220,12 @@ CLONED void attention_backward(const AttentionGradient& gradient) {
   const AttentionItem& item = gradient.item;
   Buffers& buffers = thread_buffers();
   const int64_t dim = item.head_dim;
-  gather(buffers.keys, item.prefix_key, item.key, item.key_stride, item.prefix, item.keys, dim);
-  gather(buffers.values, item.prefix_value, item.value, item.key_stride, item.prefix, item.keys, dim);
-  const int64_t columns = buffers.keys.keys_padded, head_padded = buffers.keys.head_padded;
-  buffers.scores.resize(query_block * columns);
-  buffers.score_gradients.resize(query_block * columns);
+  const int64_t columns = padded(item.prefix + item.keys), head_padded = padded(dim);
+  const float* keys = transposed(buffers.keys, keys_of(item), dim);
+  const float* values = transposed(buffers.values, values_of(item), dim);
+  const HeadRows key_rows = in_vectors(buffers.key_rows, keys_of(item), dim);
+  grow(buffers.scores, query_block * columns);
+  grow(buffers.score_gradients, query_block * columns);
   // query and output-gradient rows padded to whole vectors, then room for the query gradient
   buffers.rows.assign(3 * query_block * head_padded, 0.0f);
   buffers.key_gradients.assign(columns * head_padded, 0.0f);
@@ -125,12 +239,7 @@ CLONED void attention_backward(const AttentionGradient& gradient) {
   for (int64_t head = 0; head < item.group; ++head) {
     for (int64_t first = 0; first < item.queries; first += query_block) {
       const int64_t count = item.queries - first < query_block ? item.queries - first : query_block;
-      int64_t longest = 0;
-      for (int64_t i = 0; i < count; ++i) {
-        const int64_t seen = item.prefix + item.visible[first + i];
-        longest = seen > longest ? seen : longest;
-      }
-      const int64_t width = padded(longest);
+      const int64_t longest = longest_seen(item, first, count), width = padded(longest);
       const int64_t offset = first * item.query_stride + head * dim;
       for (int64_t i = 0; i < count; ++i) {
         for (int64_t d = 0; d < dim; ++d) {
@@ -138,10 +247,8 @@ CLONED void attention_backward(const AttentionGradient& gradient) {
           gradient_rows[i * head_padded + d] = gradient.output_gradient[offset + i * item.query_stride + d];
         }
       }
-      small_matmul(probability, columns, query_rows, head_padded, 1, buffers.keys.transposed.data(), columns, count,
-                   dim, width, false);
-      small_matmul(score_gradient, columns, gradient_rows, head_padded, 1, buffers.values.transposed.data(), columns,
-                   count, dim, width, false);
+      small_matmul(probability, columns, query_rows, head_padded, 1, keys, columns, count, dim, width, false);
+      small_matmul(score_gradient, columns, gradient_rows, head_padded, 1, values, columns, count, dim, width, false);
       for (int64_t i = 0; i < count; ++i) {
         const int64_t seen = item.prefix + item.visible[first + i];
         const float log_sum = item.log_sum[(first + i) * item.log_sum_stride + head];
@@ -156,8 +263,7 @@ CLONED void attention_backward(const AttentionGradient& gradient) {
         }
         for (int64_t j = seen; j < width; ++j) p[j] = g[j] = 0;
       }
-      small_matmul(query_gradient, head_padded, score_gradient, columns, 1, buffers.keys.plain.data(), head_padded,
-                   count, longest, head_padded, false);
+      times_rows(query_gradient, head_padded, score_gradient, columns, key_rows, count, longest);
       small_matmul(buffers.key_gradients.data(), head_padded, score_gradient, 1, columns, query_rows, head_padded,
                    longest, count, head_padded, true);
       small_matmul(buffers.value_gradients.data(), head_padded, probability, 1, columns, gradient_rows, head_padded,
@@ -178,8 +284,8 @@ CLONED void attention_backward(const AttentionGradient& gradient) {
   }
 }
 
-CLONED void rms_norm_forward(const float* x, const float* weight, float* y, float* inverse, int64_t rows,
-                             int64_t width, float epsilon) {
+CLONED void rms_norm_forward(const float* x, const float* weight, float* y, float* inverse, int64_t rows, int64_t width,
+                             float epsilon) {
   for (int64_t row = 0; row < rows; ++row) {
     const float* in = x + row * width;
     float* out = y + row * width;

@@ -7,23 +7,23 @@ namespace introspect::kernel {
 
 // One sequence and one key-value head of attention.
 struct AttentionItem {
-  const float* query;   // first query row of this sequence, first head of the group; rows are query_stride apart
-  const float* key;     // own keys of this head, rows key_stride apart
+  const float* query;  // first query row of this sequence, first head of the group; rows are query_stride apart
+  const float* key;    // own keys of this head, rows key_stride apart
   const float* value;
   const float* prefix_key;  // rows in front of the own ones, or null
   const float* prefix_value;
-  const int64_t* visible;   // [queries] how many own keys each query sees
+  const int64_t* visible;  // [queries] how many own keys each query sees
   int64_t queries, keys, prefix, group, head_dim;
   int64_t query_stride, key_stride;
   float scale;
-  float* output;          // like query
-  float* log_sum;         // [queries] of the first head of the group, rows log_sum_stride apart
+  float* output;   // like query
+  float* log_sum;  // [queries] of the first head of the group, rows log_sum_stride apart
   int64_t log_sum_stride;
 };
 void attention_forward(const AttentionItem& item);
 
 struct AttentionGradient {
-  AttentionItem item;          // output and log_sum as the forward pass left them
+  AttentionItem item;            // output and log_sum as the forward pass left them
   const float* output_gradient;  // like query
   float* query_gradient;         // like query, written
   float* key_gradient;           // like key, written

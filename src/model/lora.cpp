@@ -1,5 +1,10 @@
 #include "model/lora.h"
 
+#include "base/error.h"
+#include "base/random.h"
+#include "base/safetensors.h"
+#include "model/names.h"
+
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -7,11 +12,6 @@
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <nlohmann/json.hpp>
-
-#include "base/error.h"
-#include "base/random.h"
-#include "base/safetensors.h"
-#include "model/names.h"
 
 namespace introspect {
 
@@ -45,9 +45,13 @@ void refuse_unsupported(const Json& json, const std::string& label) {
 void add_lora(Model& model, const LoraConfig& config, uint64_t seed) {
   if (config.rank < 1) fail_usage("lora", fmt::format("rank: got {}, expected at least 1", config.rank));
   std::set<std::string> missing(config.targets.begin(), config.targets.end());
+  for (const NamedLinear& named : named_linears(model)) missing.erase(named.module);
+  if (!missing.empty()) {
+    fail_usage("lora",
+               fmt::format("target '{}': no linear layer of {} has this name", *missing.begin(), model.config.family));
+  }
   for (const NamedLinear& named : named_linears(model)) {
     if (!is_target(config, named.module)) continue;
-    missing.erase(named.module);
     const at::Tensor& weight = named.linear->weight;
     auto lora = std::make_shared<Lora>();
     lora->scale = config.alpha / static_cast<double>(config.rank);
@@ -61,10 +65,6 @@ void add_lora(Model& model, const LoraConfig& config, uint64_t seed) {
     lora->a = a.to(weight.device());
     lora->b = at::zeros({weight.size(0), config.rank}, lora->a.options());
     named.linear->lora = lora;
-  }
-  if (!missing.empty()) {
-    fail_usage("lora", fmt::format("target '{}': no linear layer of {} has this name", *missing.begin(),
-                                   model.config.family));
   }
 }
 
@@ -85,6 +85,7 @@ LoraConfig load_lora(Model& model, const fs::path& folder) {
   const Checkpoint checkpoint(folder, "adapter_model");
   std::set<std::string> unmatched;
   for (const std::string& name : checkpoint.names()) unmatched.insert(name);
+  std::vector<std::pair<Linear*, std::shared_ptr<Lora>>> read;  // put on the model once all are found good
   for (const NamedLinear& named : named_linears(model)) {
     const std::string a_name = prefix + named.name + ".lora_A.weight";
     const std::string b_name = prefix + named.name + ".lora_B.weight";
@@ -104,20 +105,24 @@ LoraConfig load_lora(Model& model, const fs::path& folder) {
     const int64_t rank = lora->a.dim() == 2 ? lora->a.size(0) : -1;
     if (rank != config.rank || lora->a.size(1) != weight.size(1) || lora->b.dim() != 2 ||
         lora->b.size(0) != weight.size(0) || lora->b.size(1) != rank) {
-      fail("lora", fmt::format("'{}': the factors do not fit a linear layer of [{}, {}] and rank {} ({})", named.name,
-                               weight.size(0), weight.size(1), config.rank, folder.string()),
+      fail("lora",
+           fmt::format("'{}': the factors do not fit a linear layer of [{}, {}] and rank {} ({})", named.name,
+                       weight.size(0), weight.size(1), config.rank, folder.string()),
            "a transposed factor would load elsewhere and compute something else");
     }
     const double rank_value = static_cast<double>(rank);
     lora->scale = config.alpha / (stabilised ? std::sqrt(rank_value) : rank_value);
     lora->dropout = config.dropout;
-    named.linear->lora = lora;
+    read.emplace_back(named.linear, std::move(lora));
   }
   if (!unmatched.empty()) {
-    fail("lora", fmt::format("{} keys match no linear layer of this model, the first '{}' ({})", unmatched.size(),
-                             *unmatched.begin(), folder.string()),
+    fail("lora",
+         fmt::format("{} keys match no linear layer of this model, the first '{}' ({})", unmatched.size(),
+                     *unmatched.begin(), folder.string()),
          "the adapter may belong to another model");
   }
+  remove_lora(model);  // factors of another adapter would stay where this one has none
+  for (auto& [linear, lora] : read) linear->lora = std::move(lora);
   return config;
 }
 
@@ -153,7 +158,8 @@ void merge_lora(Model& model) {
     if (!named.linear->lora) continue;
     const Lora& lora = *named.linear->lora;
     const at::Tensor update = at::matmul(lora.b.detach(), lora.a.detach()) * lora.scale;
-    named.linear->weight = named.linear->weight.detach() + update.to(named.linear->weight.scalar_type());
+    const at::Tensor weight = named.linear->weight.detach();
+    named.linear->weight = (weight + update).to(weight.scalar_type());  // rounded once
     named.linear->lora.reset();
   }
 }

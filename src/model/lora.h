@@ -2,11 +2,11 @@
 // base_model.model.<linear>.lora_A.weight [rank, in] and lora_B.weight [out, rank].
 #pragma once
 
+#include "model/model.h"
+
 #include <string>
 #include <utility>
 #include <vector>
-
-#include "model/model.h"
 
 namespace introspect {
 
@@ -21,8 +21,9 @@ struct LoraConfig {
 // Throws Error for a target that no linear has.
 void add_lora(Model& model, const LoraConfig& config, uint64_t seed);
 
-// Reads an adapter and puts it on the model. Throws Error for any key that matches no linear, a shape that does not
-// fit, and settings that would change the result and are not supported (dora, bias, rank patterns, modules to save).
+// Reads an adapter and puts it on the model in place of any other; the model is unchanged on an Error. Throws Error for
+// any key that matches no linear, a shape that does not fit, and settings that would change the result and are not
+// supported (dora, bias, rank patterns, modules to save).
 LoraConfig load_lora(Model& model, const fs::path& folder);
 void save_lora(const Model& model, const LoraConfig& config, const fs::path& folder, const std::string& base_model);
 

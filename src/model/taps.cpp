@@ -1,11 +1,12 @@
 #include "model/taps.h"
 
+#include "base/error.h"
+
+#include <algorithm>
 #include <charconv>
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
-
-#include "base/error.h"
 
 namespace introspect {
 
@@ -17,11 +18,53 @@ struct PlaceText {
   bool inside;
 };
 constexpr PlaceText places[] = {
-    {PlaceKind::embed, "hook_embed", false},           {PlaceKind::resid_pre, "hook_resid_pre", true},
-    {PlaceKind::attention_out, "hook_attn_out", true}, {PlaceKind::resid_mid, "hook_resid_mid", true},
-    {PlaceKind::mlp_out, "hook_mlp_out", true},        {PlaceKind::resid_post, "hook_resid_post", true},
+    {PlaceKind::embed, "hook_embed", false},
+    {PlaceKind::resid_pre, "hook_resid_pre", true},
+    {PlaceKind::attention_out, "hook_attn_out", true},
+    {PlaceKind::resid_mid, "hook_resid_mid", true},
+    {PlaceKind::mlp_out, "hook_mlp_out", true},
+    {PlaceKind::resid_post, "hook_resid_post", true},
     {PlaceKind::final_norm, "ln_final.hook_normalized", false},
 };
+
+std::string at_place(const Tap& tap) {
+  return "at " + place_name(tap.place);
+}
+
+// What would otherwise be an error of libtorch that names no place, or no error and a wrong result.
+void check_tap(const Tap& tap, const at::Tensor& x) {
+  const int64_t positions = x.size(0), width = x.size(1);
+  int64_t count = positions;
+  if (tap.rows.defined()) {
+    if (tap.rows.dim() != 1 || tap.rows.scalar_type() != at::kLong) {
+      fail("taps", fmt::format("rows {}: expected a list of int64 positions", at_place(tap)));
+    }
+    count = tap.rows.numel();
+    const at::Tensor rows = tap.rows.to(at::kCPU).contiguous();
+    std::vector<int64_t> sorted(rows.data_ptr<int64_t>(), rows.data_ptr<int64_t>() + count);
+    std::sort(sorted.begin(), sorted.end());
+    if (count > 0 && (sorted.front() < 0 || sorted.back() >= positions)) {
+      fail("taps", fmt::format("position {} {}: the input has {} positions",
+                               sorted.front() < 0 ? sorted.front() : sorted.back(), at_place(tap), positions));
+    }
+    const bool writes = tap.action == Tap::Action::replace || tap.action == Tap::Action::scale;
+    if (writes && std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) {
+      fail("taps", fmt::format("position {} twice in one tap {}", *std::adjacent_find(sorted.begin(), sorted.end()),
+                               at_place(tap)));
+    }
+  }
+  if (tap.action == Tap::Action::capture || tap.action == Tap::Action::scale) return;
+  if (!tap.value.defined() || tap.value.dim() < 1 || tap.value.dim() > 2 || tap.value.size(-1) != width ||
+      (tap.value.dim() == 2 && tap.value.size(0) != count)) {
+    std::string got = "none";
+    if (tap.value.defined()) {
+      got.clear();
+      for (int64_t size : tap.value.sizes()) got += fmt::format("{}{}", got.empty() ? "[" : ", ", size);
+      got = got.empty() ? "a number" : got + "]";
+    }
+    fail("taps", fmt::format("value {}: got {}, expected [{}] or [{}, {}]", at_place(tap), got, width, count, width));
+  }
+}
 
 at::Tensor apply(Tap& tap, const at::Tensor& x) {
   ++tap.fired;
@@ -118,14 +161,7 @@ at::Tensor apply_taps(Taps* taps, const Place& place, at::Tensor x) {
   if (!taps) return x;
   for (Tap& tap : *taps) {
     if (!(tap.place == place)) continue;
-    if (tap.value.defined() && tap.value.size(-1) != x.size(1)) {
-      fail("taps", fmt::format("value for {}: got width {}, expected {}", place_name(place), tap.value.size(-1),
-                               x.size(1)));
-    }
-    if (tap.rows.defined() && tap.rows.numel() > 0 && tap.rows.max().item<int64_t>() >= x.size(0)) {
-      fail("taps", fmt::format("position {} at {}: the input has only {} positions", tap.rows.max().item<int64_t>(),
-                               place_name(place), x.size(0)));
-    }
+    check_tap(tap, x);
     x = apply(tap, x);
   }
   return x;

@@ -17,7 +17,7 @@ enum class PlaceKind {
   resid_mid,      // blocks.{i}.hook_resid_mid      after attention has been added
   mlp_out,        // blocks.{i}.hook_mlp_out        what the MLP adds
   resid_post,     // blocks.{i}.hook_resid_post     the residual stream leaving the block
-  final_norm,     // ln_final.hook_normalized       after the last norm, as the head reads it (capture only)
+  final_norm,     // ln_final.hook_normalized       after the last norm, as the head reads it
 };
 
 struct Place {
@@ -35,11 +35,11 @@ struct Tap {
 
   Place place;
   Action action = Action::capture;
-  at::Tensor rows;      // [M] int64: flat positions in the packed batch; undefined means all
+  at::Tensor rows;      // [M] int64: flat positions in the packed batch, each once; undefined means all
   at::Tensor value;     // replace, add: [M, d_model] or [d_model]; may require gradients
   double factor = 1;    // scale
   at::Tensor captured;  // capture: [M, d_model] once fired
-  int64_t fired = 0;    // how often; a tap still at 0 after the pass is an Error
+  int64_t fired = 0;    // in the last pass; a tap still at 0 after it is an Error
 
   static Tap capture(Place place, at::Tensor rows = {});
   static Tap replace(Place place, at::Tensor rows, at::Tensor value);
@@ -49,7 +49,8 @@ struct Tap {
 
 using Taps = std::vector<Tap>;
 
-// Applies every tap of `place` to `x` [N, d_model] in order and returns the result; no tap costs nothing.
+// Applies every tap of `place` to `x` [N, d_model] in order and returns the result; no tap costs nothing. Throws Error
+// for positions that `x` does not have, and values of another width or number of rows.
 at::Tensor apply_taps(Taps* taps, const Place& place, at::Tensor x);
 bool has_tap(const Taps* taps, const Place& place);
 // Throws Error naming every tap that did not fire.
