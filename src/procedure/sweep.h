@@ -58,8 +58,10 @@ std::vector<SweepResult> sweep_prompts(const Model& model, const std::vector<Swe
                                        const SweepSettings& settings = {});
 
 // The same by running every patched prompt again from the first token through all layers, `patches_per_pass` of them
-// packed in a pass. What the sweep is measured against, in tests and in bench/patching_sweep.
+// packed in a pass. What the sweep is measured against, in tests and in bench/patching_sweep. `all_logits`: computed at
+// every position, as a plain run of a model does, and not at the last one alone.
 std::vector<SweepResult> sweep_by_full_runs(const Model& model, const std::vector<SweepPrompt>& prompts,
-                                            const SweepSettings& settings, int64_t patches_per_pass);
+                                            const SweepSettings& settings, int64_t patches_per_pass,
+                                            bool all_logits = true);
 
 }  // namespace introspect

@@ -18,7 +18,7 @@ struct FullPatch {
 
 void run_patches(const Model& model, const std::vector<SweepPrompt>& prompts, const SweepSettings& settings,
                  const CounterfactualRun& other, const std::vector<LayerBlock>& blocks,
-                 const std::vector<FullPatch>& patches, std::vector<SweepResult>& results) {
+                 const std::vector<FullPatch>& patches, bool all_logits, std::vector<SweepResult>& results) {
   std::vector<std::vector<int64_t>> sequences;
   for (const FullPatch& patch : patches) sequences.push_back(prompts[patch.prompt].tokens);
   const Packed packed = pack(sequences);
@@ -44,9 +44,11 @@ void run_patches(const Model& model, const std::vector<SweepPrompt>& prompts, co
   for (size_t i = 0; i < patches.size(); ++i) last.push_back(packed.starts[i + 1] - 1);
   ForwardOptions options;
   options.taps = &taps;
-  options.logits_at = index_tensor(last, model.embedding.device());
+  const at::Tensor wanted = index_tensor(last, model.embedding.device());
+  if (!all_logits) options.logits_at = wanted;
   options.compute = settings.compute;
-  const at::Tensor logits = forward(model, packed, options).logits;
+  at::Tensor logits = forward(model, packed, options).logits;
+  if (all_logits) logits = logits.index_select(0, wanted);
   const std::vector<int64_t> best = argmax_rows(logits);
   for (size_t i = 0; i < patches.size(); ++i) {
     const FullPatch& patch = patches[i];
@@ -63,7 +65,7 @@ void run_patches(const Model& model, const std::vector<SweepPrompt>& prompts, co
 }  // namespace
 
 std::vector<SweepResult> sweep_by_full_runs(const Model& model, const std::vector<SweepPrompt>& prompts,
-                                            const SweepSettings& settings, int64_t patches_per_pass) {
+                                            const SweepSettings& settings, int64_t patches_per_pass, bool all_logits) {
   check_prompts(prompts);
   at::NoGradGuard no_gradients;
   const std::vector<LayerBlock> blocks = layer_blocks(model.config.layers, settings.blocks);
@@ -83,12 +85,12 @@ std::vector<SweepResult> sweep_by_full_runs(const Model& model, const std::vecto
       for (size_t cell = 0; cell < static_cast<size_t>(cells); ++cell) {
         pending.push_back({p, cell, b});
         if (std::ssize(pending) < patches_per_pass) continue;
-        run_patches(model, prompts, settings, other, blocks, pending, results);
+        run_patches(model, prompts, settings, other, blocks, pending, all_logits, results);
         pending.clear();
       }
     }
   }
-  if (!pending.empty()) run_patches(model, prompts, settings, other, blocks, pending, results);
+  if (!pending.empty()) run_patches(model, prompts, settings, other, blocks, pending, all_logits, results);
   return results;
 }
 
