@@ -10,6 +10,7 @@ void add_pretrain_command(CLI::App& app);    // pretrain
 void add_forward_command(CLI::App& app);     // forward
 void add_generate_command(CLI::App& app);    // generate
 void add_model_commands(CLI::App& app);      // model info, model verify
+void add_facts_command(CLI::App& app);        // facts
 void add_step_commands(CLI::App& app);       // dataset, train, answer, evaluate
 void add_run_commands(CLI::App& app);        // demo, run, recipe
 

@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
   add_forward_command(app);
   add_generate_command(app);
   add_model_commands(app);
+  add_facts_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
