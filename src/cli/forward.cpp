@@ -63,16 +63,30 @@ Change parse_change(const std::string& option, const std::string& text, const st
   return change;
 }
 
-// "FILE:TENSOR"; each file is opened once.
+// "FILE:TENSOR" or "FILE:TENSOR[ROW]"; each file is opened once.
 at::Tensor read_value(const std::string& option, const std::string& text, std::map<std::string, Safetensors>& files) {
   const size_t colon = text.rfind(':');
   if (colon == std::string::npos || colon == 0 || colon + 1 == text.size()) {
-    fail_usage("forward", fmt::format("{}: got '{}', expected FILE:TENSOR", option, text));
+    fail_usage("forward", fmt::format("{}: got '{}', expected FILE:TENSOR or FILE:TENSOR[ROW]", option, text));
   }
-  const std::string path = text.substr(0, colon);
+  const std::string path = text.substr(0, colon), whole = text.substr(colon + 1);
   auto found = files.find(path);
   if (found == files.end()) found = files.emplace(path, Safetensors(path)).first;
-  return found->second.get(text.substr(colon + 1)).to(at::kFloat);
+  const Safetensors& file = found->second;
+  const size_t bracket = whole.rfind('[');
+  if (file.contains(whole) || bracket == std::string::npos || whole.back() != ']') {
+    return file.get(whole).to(at::kFloat);
+  }
+  const at::Tensor table = file.get(whole.substr(0, bracket));
+  const int64_t rows = table.dim() > 0 ? table.size(0) : 0;
+  int64_t row = 0;
+  const char* end = whole.data() + whole.size() - 1;
+  const auto [stop, error] = std::from_chars(whole.data() + bracket + 1, end, row);
+  if (error != std::errc() || stop != end || row < -rows || row >= rows) {
+    fail_usage("forward",
+               fmt::format("{}: row {}, '{}' has {}", option, whole.substr(bracket), whole.substr(0, bracket), rows));
+  }
+  return table[row < 0 ? row + rows : row].to(at::kFloat);
 }
 
 // Changes first, captures last: what is captured is what the pass went on with.
@@ -153,7 +167,8 @@ void add_forward_command(CLI::App& app) {
     command->add_option(name, values, help)->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   };
   list("--capture", given->capture, "PLACE to write to --out, such as blocks.3.hook_resid_post (repeatable)");
-  list("--replace", given->replace, "PLACE@POS[,POS...]=FILE:TENSOR puts the tensor there (repeatable)");
+  list("--replace", given->replace,
+       "PLACE@POS[,POS...]=FILE:TENSOR[ROW] puts the tensor, or a row of it, there (repeatable)");
   list("--embed", given->embed, "@POS=FILE:TENSOR: a continuous token, the same as --replace hook_embed@POS=...");
   list("--add", given->add, "PLACE@POS=FILE:TENSOR adds the tensor there");
   list("--scale", given->scale, "PLACE@POS=NUMBER multiplies what is there");
@@ -162,11 +177,12 @@ void add_forward_command(CLI::App& app) {
   command->footer(
       "Positions count from 0, negative ones from the end. A tensor is [d_model], or a row a position.\n"
       "Order: replace, embed, add, scale, then capture. docs/TAPS.md lists the places.\n\n"
-      "Example: what block 2 writes at the last token, then the same run with that vector put in at position 1\n"
+      "Example: what block 2 writes at the last token of one text, put in at the last token of another\n"
       "  introspect forward models/tiny-llama --text \"The capital of France is\" \\\n"
-      "    --capture blocks.2.hook_resid_post --out run.safetensors\n"
+      "    --capture blocks.2.hook_resid_post --out france.safetensors\n"
       "  introspect forward models/tiny-llama --text \"The capital of Italy is\" \\\n"
-      "    --replace blocks.2.hook_resid_post@1=vector.safetensors:v --out patched.safetensors");
+      "    --replace 'blocks.2.hook_resid_post@-1=france.safetensors:blocks.2.hook_resid_post[-1]' \\\n"
+      "    --out patched.safetensors");
   command->callback([given] { run(*given); });
 }
 

@@ -1,17 +1,16 @@
 // Equality with independent references in float32: log-probabilities within 2e-4, residual states within 1e-4.
-#include <gtest/gtest.h>
-
-#include <ATen/Functions.h>
-#include <ATen/TensorOperators.h>
-#include <c10/core/GradMode.h>
-#include <nlohmann/json.hpp>
-
 #include "base/json.h"
 #include "base/safetensors.h"
 #include "goldens.h"
 #include "model/forward.h"
 #include "model/kernels.h"
 #include "model/lora.h"
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <c10/core/GradMode.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 namespace introspect {
 namespace {
@@ -22,7 +21,9 @@ constexpr double residual_tolerance = 1e-4;
 double log_probability_difference(const at::Tensor& logits, const at::Tensor& expected) {
   EXPECT_EQ(logits.sizes(), expected.sizes());
   return (at::log_softmax(logits.to(at::kDouble), -1) - at::log_softmax(expected.to(at::kDouble), -1))
-      .abs().max().item<double>();
+      .abs()
+      .max()
+      .item<double>();
 }
 
 struct Golden {
@@ -31,8 +32,7 @@ struct Golden {
   std::vector<std::vector<int64_t>> prompts;
   Safetensors expected;
 
-  explicit Golden(const fs::path& at)
-      : folder(at), model(load_model(at)), expected(at / "expected.safetensors") {
+  explicit Golden(const fs::path& at) : folder(at), model(load_model(at)), expected(at / "expected.safetensors") {
     const Json json = read_json(at / "prompts.json");
     for (const Json& prompt : json["prompts"]) {
       prompts.push_back(prompt["tokens"].get<std::vector<int64_t>>());
@@ -120,11 +120,13 @@ TEST_P(GoldenModel, PatchedAndContinuousTokenCases) {
   };
   std::vector<int64_t> inserted = golden.prompts[4];
   inserted.insert(inserted.begin() + 12, 0);
-  EXPECT_LT(log_probability_difference(continuous(golden.prompts[4]), golden.expected.get("cont.replace.logits")), 2e-4);
+  EXPECT_LT(log_probability_difference(continuous(golden.prompts[4]), golden.expected.get("cont.replace.logits")),
+            2e-4);
   EXPECT_LT(log_probability_difference(continuous(inserted), golden.expected.get("cont.insert.logits")), 2e-4);
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, GoldenModel, testing::Values("llama3", "smollm", "llama_bias", "qwen3", "qwen3_tied"),
+INSTANTIATE_TEST_SUITE_P(Families, GoldenModel,
+                         testing::Values("llama3", "smollm", "llama_bias", "qwen3", "qwen3_tied"),
                          [](const auto& given) { return std::string(given.param); });
 
 TEST(GoldenLora, LogitsLossAndGradients) {

@@ -1,0 +1,96 @@
+// A model small enough for thousands of passes, with weights large enough that every part of it matters.
+#pragma once
+
+#include "base/random.h"
+#include "model/forward.h"
+#include "text/bpe_train.h"
+#include "text/tokenizer.h"
+
+#include <string>
+#include <vector>
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <gtest/gtest.h>
+
+namespace introspect::test {
+
+inline ModelConfig tiny_config(const std::string& family = "llama") {
+  ModelConfig config;
+  config.family = family;
+  config.vocab_size = 300;
+  config.d_model = 48;
+  config.layers = 3;
+  config.heads = 4;
+  config.kv_heads = 2;
+  config.head_dim = 24;  // 4 * 24 is not the width, and 24 is no multiple of 16
+  config.d_mlp = 80;
+  config.max_positions = 128;
+  config.query_key_norm = family == "qwen3";
+  return config;
+}
+
+inline Model tiny_model(const ModelConfig& config = tiny_config(), uint64_t seed = 1) {
+  Model model = create_model(config, seed);
+  for (auto& [name, tensor] : parameters(model)) {
+    if (tensor.dim() == 2) {
+      tensor.mul_(8);
+    } else {
+      Random random(seed, "vector " + name);
+      for (int64_t i = 0; i < tensor.numel(); ++i) {
+        tensor.data_ptr<float>()[i] = static_cast<float>(0.5 + random.uniform());
+      }
+    }
+  }
+  return model;
+}
+
+inline std::vector<int64_t> random_tokens(int64_t length, uint64_t seed, int64_t vocabulary = 256) {
+  Random random(seed, "tokens");
+  std::vector<int64_t> tokens(length);
+  for (int64_t& token : tokens) token = static_cast<int64_t>(random.below(static_cast<uint64_t>(vocabulary)));
+  return tokens;
+}
+
+inline at::Tensor random_tensor(at::IntArrayRef shape, uint64_t seed) {
+  Random random(seed, "tensor");
+  at::Tensor tensor = at::empty(shape);
+  for (int64_t i = 0; i < tensor.numel(); ++i) tensor.data_ptr<float>()[i] = static_cast<float>(random.normal());
+  return tensor;
+}
+
+inline at::Tensor rows_of(std::vector<int64_t> rows) {
+  return at::tensor(rows, at::kLong);
+}
+
+// The largest absolute difference; shapes must be equal.
+inline double difference(const at::Tensor& a, const at::Tensor& b) {
+  EXPECT_EQ(a.sizes(), b.sizes());
+  if (a.sizes() != b.sizes() || a.numel() == 0) return a.sizes() == b.sizes() ? 0 : 1e30;
+  const double largest = (a.to(at::kDouble) - b.to(at::kDouble)).abs().max().item<double>();
+  return std::isnan(largest) ? 1e30 : largest;
+}
+
+inline at::Tensor run_logits(const Model& model, const std::vector<int64_t>& tokens, Taps* taps = nullptr) {
+  ForwardOptions options;
+  options.taps = taps;
+  return forward(model, pack({tokens}), options).logits;
+}
+
+// Byte-level, fewer than 300 tokens: it fits the tiny model.
+inline const Tokenizer& tiny_tokenizer() {
+  static const Tokenizer tokenizer = [] {
+    BpeTrainSettings settings;
+    settings.vocab_size = 270;
+    settings.special_tokens = {"<|begin|>", "<|end|>"};
+    settings.bos_token = "<|begin|>";
+    settings.eos_token = "<|end|>";
+    BpeTrainer trainer(settings);
+    trainer.add("the cat and the dog and the bird sat on the mat and then the cat sat on the dog");
+    trainer.train();
+    return Tokenizer::from_json(trainer.tokenizer_json(), trainer.config_json());
+  }();
+  return tokenizer;
+}
+
+}  // namespace introspect::test
