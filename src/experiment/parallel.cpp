@@ -1,5 +1,6 @@
 #include "experiment/parallel.h"
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <mutex>
@@ -27,7 +28,7 @@ void run_parallel(const std::vector<std::function<void()>>& jobs, int workers) {
     }
   };
   std::vector<std::thread> pool;
-  for (int i = 0; i < workers; ++i) pool.emplace_back(work);
+  for (int i = 0; i < std::max(1, workers); ++i) pool.emplace_back(work);
   for (std::thread& thread : pool) thread.join();
   at::set_num_threads(threads);
   if (first_error) std::rethrow_exception(first_error);

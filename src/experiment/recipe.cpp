@@ -37,6 +37,9 @@ EvaluateSettings parse_evaluate(const Json& table, const std::string& label) {
   EvaluateSettings settings;
   settings.seeds = json_get_or<std::vector<int64_t>>(table, "seeds", settings.seeds, label);
   if (settings.seeds.empty()) fail_usage("recipe", fmt::format("evaluate.seeds is empty ({})", label));
+  if (std::set<int64_t>(settings.seeds.begin(), settings.seeds.end()).size() != settings.seeds.size()) {
+    fail_usage("recipe", fmt::format("evaluate.seeds has a seed twice ({})", label));
+  }
   for (const std::string& name : json_get_or<std::vector<std::string>>(table, "vectors", {}, label)) {
     settings.vectors.push_back(parse_condition(name));
   }
@@ -83,9 +86,11 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
     }
     recipe.explainers.push_back({name, path_of(table, "model", base, label)});
   }
+  if (recipe.explainers.empty()) fail_usage("recipe", fmt::format("no [[explainer]] table ({})", label));
 
   const Json& train = table_of(json, "train", label);
   recipe.variants.push_back({"trained", {}, parse_training(train, label, base)});
+  std::set<std::string> conditions = {"trained"};
   if (json.contains("variant")) {
     for (const Json& table : json.at("variant")) {
       check_keys(table, {"condition", "explainers", "train"}, "variant", label);
@@ -99,6 +104,10 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
           fail_usage("recipe", fmt::format("variant '{}' names the explainer '{}', which there is none of ({})",
                                            variant.condition, name, label));
         }
+      }
+      // a condition names a folder and a row
+      if (!conditions.insert(variant.condition).second) {
+        fail_usage("recipe", fmt::format("two variants have the condition '{}' ({})", variant.condition, label));
       }
       recipe.variants.push_back(std::move(variant));
     }

@@ -8,7 +8,7 @@
 //   [[explainer]] name, model    who is trained to explain; "self" is the target
 //   [[variant]] condition, train, explainers
 //                                trained once more with other settings: a row of its own
-//   [evaluate]  seeds, vectors, untrained, few_shot, compute, limit, template
+//   [evaluate]  seeds, vectors, untrained, few_shot, compute, limit, max_new_tokens
 #pragma once
 
 #include <string>

@@ -46,6 +46,11 @@ Explainer::Explainer(Model given_model, Tokenizer given_tokenizer, ExplainerConf
   if (slot.slot >= model.config.vocab_size) {
     fail("explainer", fmt::format("slot token {}: the model has {} embedding rows", slot.slot, model.config.vocab_size));
   }
+  if (config.injection.layer >= model.config.layers - 1) {
+    fail("explainer", fmt::format("injection.layer: got {}, expected less than {}", config.injection.layer,
+                                  model.config.layers - 1),
+         "behind the last layer no other position would see the vector");
+  }
   c10::NoGradGuard guard;
   embedding_norm = model.embedding.to(at::kFloat).norm(2, 1).mean().item<double>();
 }

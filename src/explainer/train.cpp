@@ -172,12 +172,17 @@ NamedTensors cloned(const NamedTensors& tensors) {
 
 void check_lengths(const Run& run) {
   const int64_t limit = run.explainer.model.config.max_positions;
+  const QuestionStyle& style = run.training.explainer.style;
+  const size_t templates = style.templates.empty() ? paper_patching_templates().size() : style.templates.size();
   for (const std::vector<const Example*>* split : {&run.train, &run.validation}) {
     for (const Example* example : *split) {
-      const Question question = question_for_step(run, *example, 0);
-      const int64_t length = std::ssize(question.tokens) + std::ssize(question.answer);
-      if (length > limit) {
-        fail("train", fmt::format("example '{}': {} tokens, the explainer has {} positions", example->id, length, limit));
+      for (size_t index = 0; index < templates; ++index) {
+        const Question question = make_question(run.explainer.tokenizer, run.explainer.slot, style, *example, index);
+        const int64_t length = std::ssize(question.tokens) + std::ssize(question.answer);
+        if (length > limit) {
+          fail("train",
+               fmt::format("example '{}': {} tokens, the explainer has {} positions", example->id, length, limit));
+        }
       }
     }
   }
@@ -233,6 +238,7 @@ TrainedExplainer train_explainer(const fs::path& base_model, const Dataset& data
   const fs::path checkpoint = folder / "checkpoint" / "state.safetensors";
   int64_t step = 0;
   bool stopped = false;
+  double smooth = 0;
   if (record.state() == StepState::resume && fs::exists(checkpoint)) {
     const TrainingState state = load_training_state(checkpoint);
     const std::string label = checkpoint.string();
@@ -245,6 +251,7 @@ TrainedExplainer train_explainer(const fs::path& base_model, const Dataset& data
     optimizer.restore(step, moments);
     if (run.replay) run.replay->restore(state.state.at("replay"));
     result.answer_tokens = json_get<int64_t>(state.state, "answer_tokens", label);
+    smooth = json_get_or<double>(state.state, "loss", 0, label);
     if (state.state.contains("best_loss")) {
       run.best_loss = json_get<double>(state.state, "best_loss", label);
       run.since_best = json_get<int64_t>(state.state, "since_best", label);
@@ -255,7 +262,7 @@ TrainedExplainer train_explainer(const fs::path& base_model, const Dataset& data
   const auto save = [&] {
     NamedTensors tensors = optimizer.state();
     for (const auto& [name, tensor] : trained) tensors.emplace_back("weight." + name, tensor);
-    Json state{{"step", step}, {"answer_tokens", result.answer_tokens}};
+    Json state{{"step", step}, {"answer_tokens", result.answer_tokens}, {"loss", smooth}};
     if (run.replay) state["replay"] = run.replay->state();
     if (!run.best.empty()) {
       for (const auto& [name, tensor] : run.best) tensors.emplace_back("best." + name, tensor);
@@ -279,7 +286,6 @@ TrainedExplainer train_explainer(const fs::path& base_model, const Dataset& data
   std::ofstream log(folder / "log.jsonl", std::ios::app);
   const auto start = Clock::now();
   int64_t tokens_here = 0;
-  double smooth = 0;
   while (step < steps && !stopped) {
     const StepLoss loss = run_step(run, step);
     const double norm = optimizer.step(schedule.at(step));

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "explainer/train.h"
+#include "train/corpus.h"
 
 namespace introspect {
 
@@ -65,7 +66,14 @@ ExplainerTraining parse_training(const Json& table, const std::string& label, co
     if (!known_keys.contains(key)) fail_usage("train", fmt::format("unknown key '{}' ({})", key, label));
   }
   ExplainerTraining t;
-  if (table.contains("explainer")) t.explainer = parse_explainer_config(table.at("explainer"), label);
+  if (table.contains("explainer")) {
+    t.explainer = parse_explainer_config(table.at("explainer"), label);
+    for (const auto& [key, value] : table.at("explainer").items()) {
+      if (!explainer_config_to_json(t.explainer).contains(key)) {
+        fail_usage("train", fmt::format("unknown key 'explainer.{}' ({})", key, label));
+      }
+    }
+  }
   t.seed = static_cast<uint64_t>(json_get_or<int64_t>(table, "seed", 1, label));
   const std::string method = json_get_or<std::string>(table, "method", "full", label);
   if (method != "full" && method != "lora") {
@@ -95,6 +103,7 @@ ExplainerTraining parse_training(const Json& table, const std::string& label, co
   check_range(t.replay_share, 0, 0.95, "replay_share", label);
   check_range(t.learning_rate, 0, 10, "learning_rate", label);
   check_range(static_cast<double>(t.checkpoint_every), 1, 1e9, "checkpoint_every", label);
+  if (t.replay_text.is_array()) check_text_tables(t.replay_text, label);
   if (t.replay_share > 0 && (!t.replay_text.is_array() || t.replay_text.empty())) {
     fail_usage("train", fmt::format("replay_share without replay_text ({})", label),
                "name the texts as a pre-training recipe does: [[train.replay_text]]");

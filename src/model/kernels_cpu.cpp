@@ -5,6 +5,7 @@
 #include "model/small_matmul.h"
 
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
@@ -129,8 +130,32 @@ inline void grow(std::vector<float>& buffer, int64_t size) {
   }
 }
 
-// Scores to probabilities in place; returns log(sum(exp(scale * score))).
+// Whether a NaN or an infinity stands among the values. Told by their bits: -ffast-math takes every comparison of
+// floats to be between numbers, and the clamp in fast_exp would turn a NaN into an innocent probability.
+[[gnu::always_inline]] inline bool any_not_finite(const float* values, int64_t count) {
+  constexpr uint32_t exponent = 0x7f800000u;
+  uint32_t found = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t bits;
+    std::memcpy(&bits, values + i, sizeof bits);
+    found |= (bits & exponent) == exponent ? 1u : 0u;
+  }
+  return found != 0;
+}
+
+[[gnu::always_inline]] inline float not_a_number() {
+  constexpr uint32_t bits = 0x7fc00000u;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+// Scores to probabilities in place; returns log(sum(exp(scale * score))). Scores that are not all finite give NaN.
 [[gnu::always_inline]] inline float softmax_row(float* row, int64_t seen, float scale) {
+  if (any_not_finite(row, seen)) {
+    for (int64_t j = 0; j < seen; ++j) row[j] = not_a_number();
+    return not_a_number();
+  }
   float largest = row[0];
   for (int64_t j = 1; j < seen; ++j) largest = row[j] > largest ? row[j] : largest;
   float sum = 0;
@@ -349,6 +374,10 @@ CLONED void gated_silu_backward(const float* gate, const float* up, const float*
 CLONED void log_sum_exp(const float* logits, float* result, int64_t rows, int64_t width) {
   for (int64_t row = 0; row < rows; ++row) {
     const float* in = logits + row * width;
+    if (any_not_finite(in, width)) {
+      result[row] = not_a_number();
+      continue;
+    }
     float largest = in[0];
     for (int64_t i = 1; i < width; ++i) largest = in[i] > largest ? in[i] : largest;
     float sum = 0;

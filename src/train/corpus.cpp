@@ -1,7 +1,8 @@
 #include "train/corpus.h"
 
 #include <algorithm>
-#include <array>
+#include <map>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
@@ -230,9 +231,30 @@ std::unique_ptr<TextSource> option_source(const fs::path& facts, const Tokenizer
   return std::make_unique<OptionSource>(facts, tokenizer, context, answer_weight, prompt_weight);
 }
 
-Mixture::Mixture(const Json& tables, const Tokenizer& tokenizer, int64_t context, const fs::path& base, uint64_t seed) {
+void check_text_tables(const Json& tables, const std::string& label) {
+  static const std::map<std::string, std::set<std::string>> known = {
+      {"files", {"paths", "max_bytes"}},
+      {"statements", {"facts", "object_weight"}},
+      {"options", {"facts", "answer_weight", "prompt_weight"}}};
+  if (!tables.is_array()) fail_usage("corpus", fmt::format("[[text]] is no list of tables ({})", label));
   for (const Json& table : tables) {
-    const std::string label = "recipe [[text]]";
+    const std::string kind = json_get<std::string>(table, "kind", label);
+    const auto keys = known.find(kind);
+    if (keys == known.end()) {
+      fail_usage("corpus", fmt::format("kind: got '{}', expected files, statements or options ({})", kind, label));
+    }
+    for (const auto& [key, value] : table.items()) {
+      if (key != "kind" && key != "name" && key != "weight" && !keys->second.contains(key)) {
+        fail_usage("corpus", fmt::format("unknown key '{}' in a [[text]] table of kind '{}' ({})", key, kind, label));
+      }
+    }
+  }
+}
+
+Mixture::Mixture(const Json& tables, const Tokenizer& tokenizer, int64_t context, const fs::path& base, uint64_t seed) {
+  const std::string label = "recipe [[text]]";
+  check_text_tables(tables, label);
+  for (const Json& table : tables) {
     const std::string kind = json_get<std::string>(table, "kind", label);
     const double weight = json_get_or<double>(table, "weight", 1.0, label);
     if (!(weight > 0)) fail_usage("corpus", fmt::format("weight of '{}': got {}, expected more than 0", kind, weight));
@@ -244,12 +266,10 @@ Mixture::Mixture(const Json& tables, const Tokenizer& tokenizer, int64_t context
     } else if (kind == "statements") {
       const fs::path facts = base / json_get<std::string>(table, "facts", label);
       source = statement_source(facts, tokenizer, context, json_get_or<double>(table, "object_weight", 1.0, label));
-    } else if (kind == "options") {
+    } else {
       const fs::path facts = base / json_get<std::string>(table, "facts", label);
       source = option_source(facts, tokenizer, context, json_get_or<double>(table, "answer_weight", 1.0, label),
                              json_get_or<double>(table, "prompt_weight", 1.0, label));
-    } else {
-      fail_usage("corpus", fmt::format("kind: got '{}', expected files, statements or options", kind));
     }
     const std::string name = json_get_or<std::string>(table, "name", fmt::format("{} {}", kind, kinds_.size()), label);
     kinds_.push_back({name, weight, std::move(source), Random(seed, "text " + name), 0});

@@ -29,7 +29,7 @@ class TextSource {
 };
 
 // Files of plain text, cut into pieces of `context` tokens, each begun with BOS; every 64th piece is held out.
-// Throws Error if no file matches or a file cannot be read. Memory: 2 bytes a token for vocabularies below 65,536.
+// Throws Error if no file matches or a file cannot be read. Memory: 4 bytes a token.
 std::unique_ptr<TextSource> file_source(const std::vector<fs::path>& files, const Tokenizer& tokenizer, int64_t context,
                                         int64_t max_bytes);
 
@@ -40,6 +40,9 @@ std::unique_ptr<TextSource> statement_source(const fs::path& facts, const Tokeni
 // The option prompts of activation patching with their answers; only `prompt_weight` of the loss falls on the prompt.
 std::unique_ptr<TextSource> option_source(const fs::path& facts, const Tokenizer& tokenizer, int64_t context,
                                           double answer_weight, double prompt_weight);
+
+// Throws Error for a table of an unknown kind or with an unknown key; reads no file.
+void check_text_tables(const Json& tables, const std::string& label);
 
 // The [[text]] tables of a recipe: kind ("files", "statements", "options"), weight, and what each kind needs.
 // Relative paths are taken from `base`.

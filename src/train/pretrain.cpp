@@ -140,6 +140,7 @@ void check_pretrain_recipe(const Json& json, const std::string& label) {
   if (!json.contains("text") || !json["text"].is_array()) {
     fail_usage("recipe", fmt::format("no [[text]] table ({})", label));
   }
+  check_text_tables(json["text"], label);
 }
 
 PretrainRecipe read_pretrain_recipe(const fs::path& path) {
@@ -192,6 +193,7 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
 
   const fs::path checkpoint = folder / "checkpoint" / "state.safetensors";
   int64_t step = 0;
+  double smooth = 0;
   if (record.state() == StepState::resume && fs::exists(checkpoint)) {
     const TrainingState state = load_training_state(checkpoint);
     state.copy_into(weights_of(model), "");
@@ -201,6 +203,7 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
     }
     step = json_get<int64_t>(state.state, "step", checkpoint.string());
     result.tokens = json_get<int64_t>(state.state, "tokens", checkpoint.string());
+    smooth = json_get_or<double>(state.state, "loss", 0, checkpoint.string());
     optimizer.restore(step, moments);
     mixture.restore(state.state.at("mixture"));
     say(fmt::format("resumed     at step {}", step));
@@ -209,7 +212,7 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
     NamedTensors tensors = weights_of(model);
     for (auto& each : optimizer.state()) tensors.push_back(each);
     save_training_state(checkpoint, tensors,
-                        {{"step", step}, {"tokens", result.tokens}, {"mixture", mixture.state()}});
+                        {{"step", step}, {"tokens", result.tokens}, {"loss", smooth}, {"mixture", mixture.state()}});
   };
 
   std::ofstream log(folder / "log.jsonl", std::ios::app);
@@ -217,7 +220,6 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
   progress.set(step);
   const auto start = Clock::now();
   int64_t tokens_here = 0;
-  double smooth = 0;
   while (step < steps) {
     const std::vector<Document> documents = mixture.next(s.batch_tokens);
     double weight = 0;

@@ -1,0 +1,319 @@
+// The program from end to end. A home of tiny untrained models makes the whole demo a matter of seconds: its scores
+// mean nothing, but every file must be there and a run that was killed must end in the same bytes. Then the bundled
+// demo.
+#ifdef INTROSPECT_BINARY
+#include "base/json.h"
+#include "base/temporary_folder.h"
+#include "train/small_world.h"
+
+#include <algorithm>
+#include <chrono>
+#include <fcntl.h>
+#include <functional>
+#include <map>
+#include <set>
+
+#include <nlohmann/json.hpp>
+
+namespace introspect {
+namespace {
+
+struct Outcome {
+  int code = -1;  // or the negative signal
+  std::string out, error;
+  double seconds = 0;
+};
+
+class Program : public testing::Test {
+ protected:
+  TemporaryFolder folder_;
+  std::string home_ = folder_.path().string();
+
+  // One thread in the program: its results are compared bit for bit, and two would share what one core gives.
+  pid_t begin(const std::vector<std::string>& arguments) const {
+    std::fflush(nullptr);
+    const pid_t child = ::fork();
+    if (child != 0) return child;
+    ::setenv("INTROSPECT_HOME", home_.c_str(), 1);
+    ::setenv("OMP_NUM_THREADS", "1", 1);
+    for (const auto& [number, name] : {std::pair<int, const char*>{1, "out"}, {2, "error"}}) {
+      const int file = ::open((folder_ / name).c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+      ::dup2(file, number);
+    }
+    std::vector<char*> argv{const_cast<char*>(INTROSPECT_BINARY)};
+    for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+    argv.push_back(nullptr);
+    ::execv(INTROSPECT_BINARY, argv.data());
+    ::_exit(126);
+  }
+  Outcome run(const std::vector<std::string>& arguments) const {
+    const auto start = std::chrono::steady_clock::now();
+    Outcome outcome;
+    outcome.code = world::end_of_child(begin(arguments));
+    outcome.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    outcome.out = read_text(folder_ / "out");
+    outcome.error = read_text(folder_ / "error");
+    return outcome;
+  }
+
+  // Recipes/demo-quick.toml, models and facts below `folder_`.
+  void make_home() {
+    for (const auto& [name, seed] : {std::pair<const char*, uint64_t>{"target", 7}, {"twin", 8}}) {
+      ModelConfig config = world::config(320, 3);
+      config.tied_embeddings = false;  // else the next token is the last one again
+      Model model = create_model(config, seed);
+      c10::NoGradGuard guard;
+      for (auto& [weight, tensor] : parameters(model)) {
+        if (tensor.dim() == 2) tensor.mul_(weight.ends_with("embed_tokens.weight") ? 20 : 8);
+        // it says words: bytes and special tokens are no answers
+        if (weight == "lm_head.weight") {
+          for (int64_t id = 0; id < config.vocab_size; ++id) {
+            const std::string piece = world::tokenizer().piece(id);
+            if (piece.size() < 3 || piece[0] != ' ' || world::tokenizer().is_special(id)) tensor[id].zero_();
+          }
+        }
+      }
+      world::write_model(folder_ / "models" / name, model);
+    }
+    world::write_facts(folder_ / "facts");
+    folder_.write("recipes/demo-quick.toml", R"(# A demo of nothing.
+kind = "patching"
+title = "A title"
+question = "A question?"
+[target]
+model = "../models/target"
+[records]
+path = "../facts"
+[dataset]
+blocks = 3
+pairs_per_subject = 2
+option_count = 3
+only_correct = false
+train_share = 0.5
+prompts_per_chunk = 4
+max_per_cell = 12
+max_share = 1.0
+[train]
+steps = 10
+batch = 4
+learning_rate = 3e-3
+compute = "fp32"
+validate_every = 5
+validation_examples = 8
+checkpoint_every = 2
+replay_share = 0.2
+[train.explainer]
+blank_in_brackets = true
+templates = ["{s}{v}{e} at {layer} on {tokens}: {input}\n"]
+[train.explainer.injection]
+policy = "norm_matched"
+[[train.replay_text]]
+kind = "statements"
+facts = "../facts"
+[[explainer]]
+name = "self"
+model = "../models/target"
+[[explainer]]
+name = "twin"
+model = "../models/twin"
+[[variant]]
+condition = "retrained_without_vector"
+explainers = ["self"]
+train = { vectors = "zero" }
+[evaluate]
+vectors = ["zero", "shuffled_in_cell"]
+few_shot = 1
+limit = 12
+max_new_tokens = 8
+)");
+  }
+  std::string scores(const std::string& out) const { return read_text(folder_ / out / "scores/scores.json"); }
+  Outcome demo(const std::string& out, const std::string& workers = "1") const {
+    return run({"demo", "--quick", "--workers", workers, "--out", (folder_ / out).string()});
+  }
+};
+
+// The flat list of fields that scores.json is; every row on every metric.
+void check_scores(const Json& scores, const std::set<std::string>& rows) {
+  ASSERT_TRUE(scores.is_array());
+  std::map<std::string, std::set<std::string>> metrics;
+  for (const Json& score : scores) {
+    for (const char* key : {"task", "target", "explainer", "condition", "metric", "group", "value", "low", "high", "n",
+                            "p_against_self"}) {
+      ASSERT_TRUE(score.contains(key)) << key;
+      ASSERT_FALSE(score[key].is_structured()) << key;
+    }
+    if (score["value"].is_number()) {
+      EXPECT_GE(score["value"].get<double>(), 0);
+      EXPECT_LE(score["value"].get<double>(), 1);
+      // one cluster has no interval
+      ASSERT_EQ(score["low"].is_number(), score["clusters"].get<int64_t>() > 1) << score.dump();
+      if (score["low"].is_number()) {
+        EXPECT_LE(score["low"].get<double>(), score["value"].get<double>() + 1e-9);
+        EXPECT_GE(score["high"].get<double>(), score["value"].get<double>() - 1e-9);
+      }
+      EXPECT_GT(score["n"].get<double>(), 0);
+    }
+    if (score["group"] == "all") {
+      metrics[score["explainer"].get<std::string>() + " " + score["condition"].get<std::string>()].insert(
+          score["metric"].get<std::string>());
+    }
+  }
+  std::set<std::string> found;
+  for (const auto& [row, names] : metrics) {
+    found.insert(row);
+    EXPECT_TRUE(names.contains("content_on_changed")) << row;
+    EXPECT_TRUE(names.contains("has_changed_f1")) << row;
+    EXPECT_TRUE(names.contains("exact_match")) << row;
+  }
+  for (const std::string& row : rows) EXPECT_TRUE(found.contains(row)) << row;
+}
+
+TEST_F(Program, WalksTheWholeWayAndKeepsWhatIsComplete) {
+  make_home();
+  const Outcome first = demo("a");
+  ASSERT_EQ(first.code, 0) << first.error;
+  const std::string wanted = scores("a");
+  check_scores(parse_json(wanted, "scores.json"),
+               {"self trained", "twin trained", "self retrained_without_vector", "self zero_vector",
+                "self shuffled_in_cell", "self untrained", "self few_shot", "none always_changed",
+                "none always_unchanged", "none majority_relation", "none majority_cell"});
+  EXPECT_TRUE(holds(first.out, "report.html"));
+  const std::string page = read_text(folder_ / "a/report/report.html");
+  EXPECT_TRUE(holds(page, "A question?"));
+  EXPECT_TRUE(holds(page, "</html>"));
+  for (const char* step : {"dataset", "explainers/self-trained-seed1", "explainers/twin-trained-seed1",
+                           "answers/self-few_shot-seed1", "scores"}) {
+    const Json record = read_json(folder_ / "a" / step / "run.json");
+    EXPECT_EQ(record["status"], "complete") << step;
+    EXPECT_EQ(record["command"][1], "demo") << step;
+  }
+
+  const auto time = fs::last_write_time(folder_ / "a/explainers/self-trained-seed1/model.safetensors");
+  const Outcome second = demo("a");
+  ASSERT_EQ(second.code, 0) << second.error;
+  EXPECT_EQ(scores("a"), wanted);
+  EXPECT_EQ(read_text(folder_ / "a/report/report.html"), page);
+  EXPECT_EQ(fs::last_write_time(folder_ / "a/explainers/self-trained-seed1/model.safetensors"), time);
+  EXPECT_TRUE(holds(second.out, "complete, kept"));
+  EXPECT_LT(second.seconds, 0.7 * first.seconds);
+
+  // two at a time give the same
+  const Outcome two = demo("b", "2");
+  ASSERT_EQ(two.code, 0) << two.error;
+  EXPECT_EQ(scores("b"), wanted);
+
+  // killed in the sweep, in each training and between answers, each time once something new is there
+  const auto in_training = [&](const std::string& explainer) {
+    const fs::path at = folder_ / explainer;
+    return fs::exists(at / "checkpoint/state.safetensors") || fs::exists(at / "model.safetensors");
+  };
+  const std::vector<std::pair<const char*, std::function<bool()>>> signs = {
+      {"sweep", [&] { return fs::exists(folder_ / "c/dataset/sweep") && !fs::is_empty(folder_ / "c/dataset/sweep"); }},
+      {"training of self", [&] { return in_training("c/explainers/self-trained-seed1"); }},
+      {"training of twin", [&] { return in_training("c/explainers/twin-trained-seed1"); }},
+      {"answers", [&] { return fs::exists(folder_ / "c/answers/self-trained-seed1/answers.jsonl"); }}};
+  int killed = 0;
+  for (const auto& [sign, holds_now] : signs) {
+    const pid_t child = begin({"demo", "--quick", "--workers", "1", "--out", (folder_ / "c").string()});
+    EXPECT_TRUE(world::wait_for(child, holds_now)) << sign;
+    ::kill(child, SIGKILL);
+    killed += world::end_of_child(child) == -SIGKILL;
+    EXPECT_FALSE(fs::exists(folder_ / "c/scores/scores.json")) << sign;
+  }
+  EXPECT_EQ(killed, 4) << "a child had ended before it was killed: this test saw less than it should";
+  const Outcome resumed = demo("c");
+  ASSERT_EQ(resumed.code, 0) << resumed.error;
+  EXPECT_EQ(scores("c"), wanted);
+  EXPECT_EQ(read_text(folder_ / "c/explainers/twin-trained-seed1/model.safetensors"),
+            read_text(folder_ / "a/explainers/twin-trained-seed1/model.safetensors"));
+  EXPECT_EQ(read_text(folder_ / "c/dataset/examples.jsonl"), read_text(folder_ / "a/dataset/examples.jsonl"));
+
+  // Ctrl-C: exit code 130, and the same in the end
+  const pid_t child = begin({"demo", "--quick", "--workers", "1", "--out", (folder_ / "d").string()});
+  EXPECT_TRUE(world::wait_for(child, [&] { return in_training("d/explainers/self-trained-seed1"); }));
+  ::kill(child, SIGINT);
+  EXPECT_EQ(world::end_of_child(child), 130);
+  EXPECT_TRUE(holds(read_text(folder_ / "error"), "run the same command again"));
+  ASSERT_EQ(demo("d").code, 0);
+  EXPECT_EQ(scores("d"), wanted);
+}
+
+TEST_F(Program, ChangedSettingsInTheSameFolderAreAnError) {
+  make_home();
+  const fs::path recipe = folder_ / "recipes/demo-quick.toml";
+  const auto dataset = [&] {
+    return run({"dataset", "patching", "--recipe", recipe.string(), "--out", (folder_ / "data").string()});
+  };
+  ASSERT_EQ(dataset().code, 0);
+  const std::string examples = read_text(folder_ / "data/examples.jsonl");
+  std::string text = read_text(recipe);
+  write_text(recipe, text.replace(text.find("blocks = 3"), 10, "blocks = 2"));
+  const Outcome changed = dataset();
+  EXPECT_EQ(changed.code, 1);
+  EXPECT_TRUE(holds(changed.error, "'blocks' was 3, now it is 2"));
+  EXPECT_EQ(read_text(folder_ / "data/examples.jsonl"), examples);
+}
+
+TEST_F(Program, ExitCodes) {
+  make_home();
+  const std::string out = (folder_ / "out-folder").string();
+  EXPECT_EQ(run({"--version"}).code, 0);
+  EXPECT_EQ(run({"--help"}).code, 0);
+  EXPECT_EQ(run({"dance"}).code, 2);
+  EXPECT_EQ(run({}).code, 2);
+  EXPECT_EQ(run({"demo", "--quick", "--full"}).code, 2);
+  EXPECT_EQ(run({"recipe", "ls"}).code, 0);
+  EXPECT_EQ(run({"recipe", "validate", "demo-quick"}).code, 0);
+  EXPECT_EQ(run({"recipe", "validate", "none-such"}).code, 2);
+  const Outcome missing = run({"train", "--model", (folder_ / "no-model").string(), "--dataset", home_, "--recipe",
+                               "demo-quick", "--out", out});
+  EXPECT_EQ(missing.code, 1);
+  const Outcome info = run({"model", "info", (folder_ / "no-model").string()});
+  EXPECT_EQ(info.code, 1);
+  EXPECT_TRUE(holds(info.error, "no-model"));
+  // a recipe whose model is not there, and one with a misspelt key
+  std::string text = read_text(folder_ / "recipes/demo-quick.toml");
+  const auto with = [&](const std::string& from, const std::string& to) {
+    std::string changed = text;
+    folder_.write("recipes/changed.toml", changed.replace(changed.find(from), from.size(), to));
+    return run({"run", "changed", "--out", out});
+  };
+  const Outcome gone = with("models/target", "models/gone");
+  EXPECT_EQ(gone.code, 1);
+  EXPECT_TRUE(holds(gone.error, "gone"));
+  const Outcome misspelt = with("blocks = 3", "blokcs = 3");
+  EXPECT_EQ(misspelt.code, 2);
+  EXPECT_TRUE(holds(misspelt.error, "blokcs"));
+  EXPECT_FALSE(fs::exists(folder_ / "out-folder/scores/scores.json"));
+  home_ = (folder_ / "elsewhere").string();
+  EXPECT_EQ(run({"recipe", "ls"}).code, 1);
+}
+
+// The bundled models, a minute or two.
+TEST_F(Program, BundledDemo) {
+  home_ = INTROSPECT_SOURCE_DIR;
+  for (const char* needed :
+       {"recipes/demo-quick.toml", "models/tiny-llama/model.safetensors", "models/tiny-llama-twin/model.safetensors"}) {
+    if (!fs::exists(fs::path(home_) / needed)) GTEST_SKIP() << needed << " is not there";
+  }
+  const auto bundled = [&] { return run({"demo", "--quick", "--out", (folder_ / "demo").string()}); };
+  const Outcome first = bundled();
+  ASSERT_EQ(first.code, 0) << first.error;
+  const std::string wanted = scores("demo");
+  check_scores(
+      parse_json(wanted, "scores.json"),
+      {"self trained", "twin trained", "self retrained_without_vector", "self zero_vector", "self random_vector",
+       "self shuffled_vector", "self shuffled_in_cell", "self untrained", "self few_shot", "none always_changed",
+       "none always_unchanged", "none majority_relation", "none majority_cell"});
+  EXPECT_TRUE(fs::exists(folder_ / "demo/report/report.html"));
+  const Outcome second = bundled();
+  ASSERT_EQ(second.code, 0) << second.error;
+  EXPECT_EQ(scores("demo"), wanted);
+  EXPECT_LT(second.seconds, 0.5 * first.seconds);
+  std::printf("the bundled demo took %.0f s, again %.0f s\n", first.seconds, second.seconds);
+}
+
+}  // namespace
+}  // namespace introspect
+#endif

@@ -1,0 +1,241 @@
+// Recipes: what is read, what is refused, and that every shipped one holds; jobs side by side.
+#include "experiment/recipe.h"
+
+#include "base/temporary_folder.h"
+#include "experiment/parallel.h"
+#include "train/small_world.h"
+
+#include <atomic>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include <nlohmann/json.hpp>
+
+namespace introspect {
+namespace {
+
+Json good() {
+  return parse_toml(R"(
+kind = "patching"
+title = "A title"
+question = "A question?"
+weak = ["It is small."]
+[target]
+model = "models/target"
+[records]
+path = "facts"
+[dataset]
+seed = 3
+blocks = 2
+[train]
+steps = 7
+learning_rate = 1e-3
+[train.explainer]
+blank_in_brackets = true
+[train.explainer.injection]
+policy = "raw"
+[[explainer]]
+name = "self"
+model = "models/target"
+[[explainer]]
+name = "twin"
+model = "/absolute/twin"
+[[variant]]
+condition = "without"
+explainers = ["self"]
+train = { vectors = "zero", explainer = { injection = { scale = 2.0 } } }
+[evaluate]
+seeds = [1, 2]
+vectors = ["zero", "shuffled"]
+limit = 50
+)",
+                    "good.toml");
+}
+
+std::string error_with(const std::string& pointer, const Json& value) {
+  Json json = good();
+  json[Json::json_pointer(pointer)] = value;
+  return error_of([&] { parse_recipe(json, "/home/x/recipe.toml"); });
+}
+std::string error_without(const std::string& key) {
+  Json json = good();
+  json.erase(key);
+  return error_of([&] { parse_recipe(json, "/home/x/recipe.toml"); });
+}
+
+TEST(Recipe, IsReadWhole) {
+  const Recipe recipe = parse_recipe(good(), "/home/x/recipe.toml");
+  EXPECT_EQ(recipe.title, "A title");
+  EXPECT_EQ(recipe.question, "A question?");
+  EXPECT_EQ(recipe.weak, std::vector<std::string>{"It is small."});
+  EXPECT_EQ(recipe.target, "/home/x/models/target");
+  EXPECT_EQ(recipe.target_name, "target");
+  EXPECT_EQ(recipe.records, "/home/x/facts");
+  EXPECT_EQ(recipe.dataset.seed, 3u);
+  EXPECT_EQ(recipe.dataset.sweep.blocks, 2);
+  ASSERT_EQ(recipe.explainers.size(), 2u);
+  EXPECT_EQ(recipe.explainers[1].model, "/absolute/twin");
+  ASSERT_EQ(recipe.variants.size(), 2u);
+  EXPECT_EQ(recipe.variants[0].condition, "trained");
+  EXPECT_EQ(recipe.variants[0].training.vectors, VectorCondition::real);
+  EXPECT_EQ(recipe.variants[0].training.steps, 7);
+  EXPECT_EQ(recipe.variants[1].condition, "without");
+  EXPECT_EQ(recipe.variants[1].explainers, std::vector<std::string>{"self"});
+  EXPECT_EQ(recipe.evaluate.seeds, (std::vector<int64_t>{1, 2}));
+  EXPECT_EQ(recipe.evaluate.vectors, (std::vector<VectorCondition>{VectorCondition::zero, VectorCondition::shuffled}));
+  EXPECT_EQ(recipe.evaluate.limit, 50);
+}
+
+TEST(Recipe, AVariantChangesWhatItNamesAndKeepsTheRest) {
+  const Recipe recipe = parse_recipe(good(), "/home/x/recipe.toml");
+  const ExplainerTraining& changed = recipe.variants[1].training;
+  EXPECT_EQ(changed.vectors, VectorCondition::zero);
+  EXPECT_EQ(changed.steps, 7);
+  EXPECT_EQ(changed.explainer.injection.scale, 2);
+  EXPECT_EQ(changed.explainer.injection.policy, InjectionPolicy::raw);
+  EXPECT_TRUE(changed.explainer.style.blank_in_brackets);
+  EXPECT_EQ(recipe.variants[0].training.explainer.injection.scale, 1);
+}
+
+TEST(Recipe, UnknownKeysAreErrorsEverywhere) {
+  for (const char* pointer : {"/colour", "/target/colour", "/records/colour", "/dataset/colour", "/train/colour",
+                              "/train/explainer/colour", "/train/explainer/injection/colour", "/explainer/0/colour",
+                              "/variant/0/colour", "/variant/0/train/colour", "/evaluate/colour"}) {
+    const std::string text = error_with(pointer, 1);
+    EXPECT_TRUE(holds(text, "colour")) << pointer;
+    EXPECT_TRUE(holds(text, "recipe.toml")) << pointer;
+  }
+  EXPECT_TRUE(holds(error_with("/train/lora", {{"colour", 1}}), "lora.colour"));
+  EXPECT_TRUE(holds(error_with("/train/replay_text", Json::array({{{"kind", "files"}, {"colour", 1}}})), "colour"));
+}
+
+TEST(Recipe, MissingAndWrongValues) {
+  for (const char* key :
+       {"kind", "title", "question", "target", "records", "dataset", "train", "explainer", "evaluate"}) {
+    EXPECT_TRUE(holds(error_without(key), key)) << key;
+  }
+  EXPECT_TRUE(holds(error_with("/kind", "poem"), "kind: got 'poem', expected patching"));
+  EXPECT_TRUE(holds(error_with("/kind", "pretrain"), "'introspect pretrain' runs it"));
+  EXPECT_TRUE(holds(error_with("/target", "models/target"), "target"));
+  EXPECT_TRUE(holds(error_with("/target/model", 5), "model"));
+  Json none = good();
+  none["explainer"] = Json::array();
+  none.erase("variant");
+  EXPECT_TRUE(holds(error_of([&] { parse_recipe(none, "r.toml"); }), "no [[explainer]] table"));
+  EXPECT_TRUE(holds(error_with("/evaluate/seeds", Json::array()), "seeds is empty"));
+  EXPECT_TRUE(holds(error_with("/evaluate/seeds", {1, 2, 1}), "a seed twice"));
+  EXPECT_TRUE(holds(error_with("/evaluate/vectors", {"zero", "noise"}), "'noise'"));
+  EXPECT_TRUE(holds(error_with("/dataset/blocks", "two"), "blocks"));
+  EXPECT_TRUE(holds(error_with("/train/steps", "many"), "steps"));
+}
+
+TEST(Recipe, NamesAreGivenOnceAndExist) {
+  EXPECT_TRUE(holds(error_with("/explainer/1/name", "self"), "two explainers are called 'self'"));
+  EXPECT_TRUE(holds(error_with("/variant/0/explainers", {"self", "cousin"}), "names the explainer 'cousin'"));
+  EXPECT_TRUE(holds(error_with("/variant/0/condition", "trained"), "two variants have the condition 'trained'"));
+  Json json = good();
+  json["variant"].push_back(json["variant"][0]);
+  EXPECT_TRUE(holds(error_of([&] { parse_recipe(json, "r.toml"); }), "two variants have the condition 'without'"));
+}
+
+TEST(Recipe, EveryShippedOneIsValid) {
+  int patching = 0, pretrain = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(fs::path(INTROSPECT_SOURCE_DIR) / "recipes")) {
+    if (entry.path().extension() != ".toml") continue;
+    SCOPED_TRACE(entry.path().string());
+    std::string kind;
+    ASSERT_NO_THROW(kind = validate_recipe(entry.path()));
+    EXPECT_TRUE(read_text(entry.path()).starts_with("# ")) << "it opens with what it needs and how to launch it";
+    EXPECT_TRUE(holds(read_text(entry.path()), "Launch:"));
+    patching += kind == "patching";
+    pretrain += kind == "pretrain";
+  }
+  EXPECT_GE(patching, 1);
+  EXPECT_GE(pretrain, 1);
+}
+
+TEST(Recipe, FilesThatAreNone) {
+  const TemporaryFolder folder;
+  EXPECT_TRUE(holds(error_of([&] { validate_recipe(folder / "none.toml"); }), "none.toml"));
+  folder.write("bad.toml", "kind = \n");
+  EXPECT_TRUE(holds(error_of([&] { validate_recipe(folder / "bad.toml"); }), "bad.toml"));
+  folder.write("kindless.toml", "title = 'x'\n");
+  EXPECT_TRUE(holds(error_of([&] { validate_recipe(folder / "kindless.toml"); }), "kind"));
+}
+
+TEST(RunParallel, EveryJobRunsOnceWhateverTheWorkers) {
+  for (const int workers : {0, 1, 2, 5, 40}) {
+    std::vector<int> runs(17, 0);
+    std::vector<std::function<void()>> jobs;
+    for (int& count : runs) jobs.emplace_back([&count] { ++count; });
+    run_parallel(jobs, workers);
+    EXPECT_EQ(runs, std::vector<int>(17, 1)) << workers << " workers";
+  }
+  run_parallel({}, 3);
+}
+
+TEST(RunParallel, NoMoreThanTheWorkersAtOnceAndInOrder) {
+  std::atomic<int> running = 0, most = 0, next = 0;
+  std::vector<int> order(12, -1);
+  std::vector<std::function<void()>> jobs;
+  for (int i = 0; i < 12; ++i) {
+    jobs.emplace_back([&, i] {
+      order[static_cast<size_t>(i)] = next++;
+      const int now = ++running;
+      for (int seen = most; seen < now && !most.compare_exchange_weak(seen, now);) {
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      --running;
+    });
+  }
+  run_parallel(jobs, 3);
+  EXPECT_LE(most, 3);
+  EXPECT_GT(most, 1);
+  next = 0;
+  run_parallel(jobs, 1);
+  for (int i = 0; i < 12; ++i) EXPECT_EQ(order[static_cast<size_t>(i)], i);
+}
+
+TEST(RunParallel, TheFirstErrorIsThrownOnceRunningJobsHaveEnded) {
+  std::atomic<int> begun = 0, ended = 0;
+  std::vector<std::function<void()>> jobs;
+  for (int i = 0; i < 30; ++i) {
+    jobs.emplace_back([&, i] {
+      ++begun;
+      if (i == 2) fail("test", "job 2 failed");
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      ++ended;
+    });
+  }
+  EXPECT_TRUE(holds(error_of([&] { run_parallel(jobs, 2); }), "job 2 failed"));
+  EXPECT_EQ(begun, ended + 1);
+  EXPECT_LT(begun, 10);
+}
+
+TEST(RunParallel, AJobsResultDoesNotDependOnTheWorkers) {
+  const auto results = [](int workers) {
+    std::vector<double> values(6);
+    std::vector<int> threads(6);
+    std::vector<std::function<void()>> jobs;
+    for (size_t i = 0; i < values.size(); ++i) {
+      jobs.emplace_back([&, i] {
+        const at::Tensor a = world::random_tensor({300, 301}, i), b = world::random_tensor({301, 257}, 100 + i);
+        values[i] = (at::mm(a, b).sum() + a.sum() + at::softmax(b, 0).norm()).item<double>();
+        threads[i] = at::get_num_threads();
+      });
+    }
+    run_parallel(jobs, workers);
+    EXPECT_EQ(threads, std::vector<int>(6, 1));
+    return values;
+  };
+  at::set_num_threads(2);
+  const std::vector<double> one = results(1);
+  EXPECT_EQ(results(2), one);
+  EXPECT_EQ(results(6), one);
+  EXPECT_EQ(at::get_num_threads(), 2) << "the caller's threads come back";
+  at::set_num_threads(1);
+}
+
+}  // namespace
+}  // namespace introspect
