@@ -46,8 +46,8 @@ void add_demo(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
       "demo", "The whole way on the bundled models: patches, data set, explainers, scores with floors, report");
-  CLI::Option* quick = command->add_flag("--quick", options->quick, "under 90 seconds: few steps, few rows");
-  command->add_flag("--full", options->full, "all rows and three seeds, within the hour")->excludes(quick);
+  CLI::Option* quick = command->add_flag("--quick", options->quick, "a minute or two: few steps, few rows");
+  command->add_flag("--full", options->full, "all rows and three seeds, about an hour")->excludes(quick);
   command->add_option("--out", options->out, "folder of the run; what is complete there is kept")->capture_default_str();
   command->add_option("--workers", options->workers, "explainers trained side by side (default: processor threads)");
   command->add_flag("--json", options->json, "print scores.json instead of the table");
