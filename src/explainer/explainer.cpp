@@ -51,11 +51,6 @@ Explainer::Explainer(Model given_model, Tokenizer given_tokenizer, ExplainerConf
                                   model.config.layers - 1),
          "behind the last layer no other position would see the vector");
   }
-  if (config.injection.layer >= model.config.layers - 1) {
-    fail("explainer", fmt::format("injection.layer: got {}, expected at most {}", config.injection.layer,
-                                  model.config.layers - 2),
-         "no later position reads what is added after the last layer");
-  }
   c10::NoGradGuard guard;
   embedding_norm = model.embedding.to(at::kFloat).norm(2, 1).mean().item<double>();
 }

@@ -28,7 +28,7 @@ enum class ProjectionKind {
 struct InjectionConfig {
   InjectionPolicy policy = InjectionPolicy::unit;
   double scale = 1;
-  int64_t layer = -1;  // -1: in place of the embedding row; l >= 0: added to the output of block l, not the last
+  int64_t layer = -1;  // -1: in place of the embedding row; l >= 0: added to the output of block l
   ProjectionKind projection = ProjectionKind::none;
   bool train_projection = true;
 };

@@ -47,7 +47,7 @@ inline const std::vector<std::pair<std::string, std::string>>& capitals() {
 
 inline BpeTrainer trained_bpe() {
   BpeTrainSettings settings;
-  settings.vocab_size = 640;
+  settings.vocab_size = 420;
   settings.special_tokens = {"<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_10|>",
                              "<|reserved_special_token_11|>", "<|reserved_special_token_12|>"};
   settings.bos_token = "<|begin_of_text|>";
@@ -70,7 +70,7 @@ inline const Tokenizer& tokenizer() {
   return made;
 }
 
-inline ModelConfig config(int64_t positions = 256, int64_t layers = 3) {
+inline ModelConfig config(int64_t positions = 256, int64_t layers = 2) {
   ModelConfig config;
   config.family = "llama";
   config.vocab_size = tokenizer().vocab_size();
