@@ -10,6 +10,18 @@
 
 namespace introspect {
 
+namespace {
+
+bool multiplies_bf16() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+}  // namespace
+
 double matrix_product_rate(at::ScalarType dtype, int64_t rows, int64_t in, int64_t out) {
   using Clock = std::chrono::steady_clock;
   c10::NoGradGuard guard;
@@ -29,9 +41,7 @@ double matrix_product_rate(at::ScalarType dtype, int64_t rows, int64_t in, int64
 at::ScalarType choose_compute(const std::string& name) {
   if (name == "fp32") return at::kFloat;
   if (name == "bf16") return at::kBFloat16;
-  if (name == "auto") {
-    return matrix_product_rate(at::kBFloat16) > 1.3 * matrix_product_rate(at::kFloat) ? at::kBFloat16 : at::kFloat;
-  }
+  if (name == "auto") return multiplies_bf16() ? at::kBFloat16 : at::kFloat;
   fail_usage("compute", fmt::format("got '{}', expected auto, fp32 or bf16", name));
 }
 

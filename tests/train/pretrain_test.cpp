@@ -2,6 +2,7 @@
 #include "train/pretrain.h"
 
 #include "base/temporary_folder.h"
+#include "train/rate.h"
 #include "train/small_world.h"
 
 #include <map>
@@ -173,6 +174,17 @@ TEST_F(Pretrain, ALossThatIsNotFiniteIsAnErrorAndLeavesNoModel) {
   EXPECT_TRUE(holds(text, "lower learning_rate"));
   EXPECT_FALSE(fs::exists(folder_ / "a/model.safetensors"));
   EXPECT_NE(record("a")["status"], "complete");
+}
+
+// A run that goes on, or is made again, on a busier machine must not choose otherwise.
+TEST(Compute, AutoIsToldByTheProcessor) {
+  const std::string processor = read_text("/proc/cpuinfo");
+  const bool bf16 = processor.find(" avx512_bf16") != std::string::npos;
+  EXPECT_EQ(choose_compute("auto"), bf16 ? at::kBFloat16 : at::kFloat);
+  EXPECT_EQ(choose_compute("fp32"), at::kFloat);
+  EXPECT_EQ(choose_compute("bf16"), at::kBFloat16);
+  EXPECT_EQ(dtype_name(choose_compute("bf16")), "bf16");
+  EXPECT_TRUE(holds(error_of([] { choose_compute("int8"); }), "'int8', expected auto, fp32 or bf16"));
 }
 
 TEST_F(Pretrain, RecipeErrors) {
