@@ -11,7 +11,7 @@
 #include "base/run_record.h"
 #include "evaluate/floors.h"
 #include "evaluate/scores.h"
-#include "experiment/parallel.h"
+#include "base/parallel.h"
 #include "experiment/patching_report.h"
 #include "model/model.h"
 

@@ -18,6 +18,8 @@ namespace {
 
 struct Angles {
   at::Tensor cosine, sine;  // [N, E/2] float32
+
+  Angles at(const at::Tensor& rows) const { return {cosine.index_select(0, rows), sine.index_select(0, rows)}; }
 };
 
 // Rotary angles, with the frequency scaling of Llama 3.1 (Hugging Face modeling_rope_utils, "llama3"). `furthest` is
@@ -154,29 +156,72 @@ void set_prefix(AttentionShape& shape, const KeyValues& cache, const ModelConfig
   shape.prefix_value = values;
 }
 
+// Queries or keys [rows, heads, head_dim] of normalised x [rows, D]: normalised a head where the family does, rotated.
+at::Tensor turned(const Pass& pass, const Linear& linear, const at::Tensor& norm, int64_t heads, const at::Tensor& x,
+                  const Angles& angles) {
+  const ModelConfig& c = pass.config;
+  at::Tensor y = apply_linear(linear, x, pass.options).view({x.size(0), heads, c.head_dim});
+  if (c.query_key_norm) {
+    y = rms_norm(y.reshape({x.size(0) * heads, c.head_dim}), norm, c.norm_epsilon).view_as(y);
+  }
+  return rotate(y, angles.cosine, angles.sine);
+}
+
+at::Tensor values_of(const Pass& pass, const Block& block, const at::Tensor& x) {
+  return apply_linear(block.value, x, pass.options).view({x.size(0), pass.config.kv_heads, pass.config.head_dim});
+}
+
+struct Projections {
+  at::Tensor query;       // [M, H, E]
+  at::Tensor key, value;  // [N, K, E]
+};
+
+at::Tensor queries_of(const Pass& pass, const Block& block, const at::Tensor& x_ND) {
+  const int64_t H = pass.config.heads;
+  if (pass.carried.all) return turned(pass, block.query, block.query_norm, H, x_ND, pass.angles);
+  return turned(pass, block.query, block.query_norm, H, x_ND.index_select(0, pass.carried.rows),
+                pass.angles.at(pass.carried.rows));
+}
+
+Projections projections_of(const Pass& pass, const Block& block, const at::Tensor& x_ND) {
+  return {queries_of(pass, block, x_ND),
+          turned(pass, block.key, block.key_norm, pass.config.kv_heads, x_ND, pass.angles),
+          values_of(pass, block, x_ND)};
+}
+
+// The projections of a layer some of whose positions were known before: only the others are computed.
+Projections projections_beside(const Pass& pass, const Block& block, int64_t layer, const at::Tensor& x_ND) {
+  const auto index = static_cast<size_t>(layer);
+  const KeyValues& cache = *pass.options.known->cache;
+  const at::Tensor row = pass.options.known->row.to(x_ND.device()), fresh = row.lt(0).nonzero().squeeze(1);
+  const at::Tensor from = row.clamp_min(0), x = x_ND.index_select(0, fresh);
+  const Angles angles = pass.angles.at(fresh);
+  const auto beside = [&](const at::Tensor& known, const at::Tensor& computed) {
+    return known.index_select(0, from).index_copy_(0, fresh, computed);
+  };
+  const int64_t H = pass.config.heads, K = pass.config.kv_heads;
+  // where either pass carries on only a few positions (the last layer), the queries are few and computed
+  const bool queries = pass.carried.all && cache.queries[index].size(0) == cache.keys[index].size(0);
+  return {queries ? beside(cache.queries[index], turned(pass, block.query, block.query_norm, H, x, angles))
+                  : queries_of(pass, block, x_ND),
+          beside(cache.keys[index], turned(pass, block.key, block.key_norm, K, x, angles)),
+          beside(cache.values[index], values_of(pass, block, x))};
+}
+
 at::Tensor attention_of(Pass& pass, const Block& block, int64_t layer, const at::Tensor& x_ND) {
   const ModelConfig& c = pass.config;
   Carried& carried = pass.carried;
-  const at::Tensor x_MD = carried.all ? x_ND : x_ND.index_select(0, carried.rows);
-  const int64_t N = x_ND.size(0), M = x_MD.size(0);
-  at::Tensor q = apply_linear(block.query, x_MD, pass.options).view({M, c.heads, c.head_dim});
-  at::Tensor k = apply_linear(block.key, x_ND, pass.options).view({N, c.kv_heads, c.head_dim});
-  const at::Tensor v = apply_linear(block.value, x_ND, pass.options).view({N, c.kv_heads, c.head_dim});
-  if (c.query_key_norm) {
-    q = rms_norm(q.reshape({M * c.heads, c.head_dim}), block.query_norm, c.norm_epsilon).view_as(q);
-    k = rms_norm(k.reshape({N * c.kv_heads, c.head_dim}), block.key_norm, c.norm_epsilon).view_as(k);
-  }
-  const Angles& angles = pass.angles;
-  q = carried.all ? rotate(q, angles.cosine, angles.sine)
-                  : rotate(q, angles.cosine.index_select(0, carried.rows), angles.sine.index_select(0, carried.rows));
-  k = rotate(k, angles.cosine, angles.sine);
+  const bool known = pass.options.known && layer == pass.options.first_layer;
+  const Projections made =
+      known ? projections_beside(pass, block, layer, x_ND) : projections_of(pass, block, x_ND);
   if (pass.options.keep_cache) {
-    pass.result.cache.keys.push_back(k);
-    pass.result.cache.values.push_back(v);
+    pass.result.cache.keys.push_back(made.key);
+    pass.result.cache.values.push_back(made.value);
+    if (pass.options.keep_queries) pass.result.cache.queries.push_back(made.query);
   }
   if (pass.options.prefix) set_prefix(carried.shape, *pass.options.prefix->cache, c, layer);
-  const at::Tensor mixed = attention(q, k, v, carried.shape).reshape({M, c.heads * c.head_dim});
-  return apply_linear(block.output, mixed, pass.options);
+  const at::Tensor mixed = attention(made.query, made.key, made.value, carried.shape);
+  return apply_linear(block.output, mixed.reshape({mixed.size(0), c.heads * c.head_dim}), pass.options);
 }
 
 at::Tensor mlp_of(const Block& block, const at::Tensor& x, const ForwardOptions& options) {
@@ -206,6 +251,19 @@ void check_range(const at::Tensor& values, int64_t end, const char* what, const 
   if (lowest < 0 || highest >= end) {
     fail("forward", fmt::format("{} {}: {}", what, lowest < 0 ? lowest : highest, where));
   }
+}
+
+void check_known(const Known& known, int64_t layer, int64_t positions) {
+  const auto index = static_cast<size_t>(layer);
+  if (!known.cache || index >= known.cache->queries.size() || !known.cache->queries[index].defined()) {
+    fail("forward", fmt::format("known: the cache holds no queries, keys and values of layer {}", layer),
+         "the pass that made it must have run this layer with keep_cache and keep_queries");
+  }
+  if (!known.row.defined() || known.row.numel() != positions) {
+    fail("forward", fmt::format("known: expected {} rows, as many as the sequences hold", positions));
+  }
+  const int64_t rows = known.cache->keys[index].size(0);
+  check_range(known.row.clamp_min(0), rows, "known: row", fmt::format("the cache of layer {} has {}", layer, rows));
 }
 
 // Returns the largest position.
@@ -248,6 +306,7 @@ int64_t check_input(const Model& model, const Packed& input, const ForwardOption
                                   input.sequences()));
     }
   }
+  if (options.known) check_known(*options.known, options.first_layer, N);
   return furthest.item<int64_t>();
 }
 
@@ -298,6 +357,7 @@ ForwardResult forward(const Model& model, const Packed& given, const ForwardOpti
   if (options.keep_cache) {
     pass.result.cache.keys.resize(options.first_layer);
     pass.result.cache.values.resize(options.first_layer);
+    if (options.keep_queries) pass.result.cache.queries.resize(options.first_layer);
   }
   for (int64_t layer = options.first_layer; layer < last_layer; ++layer) {
     if (layer == c.layers - 1 && can_narrow(options, layer)) {

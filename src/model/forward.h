@@ -17,11 +17,19 @@ namespace introspect {
 // its own. Several sequences may see the same range: a prompt prefix is computed once.
 struct KeyValues {
   std::vector<at::Tensor> keys, values;  // a layer each: [P, kv_heads, head_dim], keys after rotation
+  std::vector<at::Tensor> queries;       // [P, heads, head_dim] after rotation, if keep_queries
 };
 struct Prefix {
   const KeyValues* cache = nullptr;
   std::vector<int64_t> begin;   // [sequences] first row of the cache that the sequence sees
   std::vector<int64_t> length;  // [sequences] how many rows
+};
+
+// For a pass that starts at a layer: positions whose residual stream entering it is the one that an earlier pass of the
+// same model (with keep_cache and keep_queries) saw. Their projections of that layer are taken and not computed again.
+struct Known {
+  const KeyValues* cache = nullptr;
+  at::Tensor row;  // [N] int64: which row of the cache a position is, or -1
 };
 
 // Sequences end to end. positions count from 0 in each sequence (from the prefix's length if there is one).
@@ -43,12 +51,14 @@ struct ForwardOptions {
   int64_t first_layer = 0;
   int64_t last_layer = -1;  // exclusive; -1: all layers, then final norm and head
   at::Tensor residual;      // [N, D] enters first_layer; undefined: the embedding of the tokens
+  const Known* known = nullptr;  // a saving in first_layer; no gradient flows into what is known
 
   // Where logits are wanted: flat positions [M] int64, or undefined for every position. In the last layer only these
   // positions are carried on behind the keys and values.
   at::Tensor logits_at;
   bool want_logits = true;  // false: only captures, residual or cache are wanted
   bool keep_cache = false;  // return the keys and values of this pass
+  bool keep_queries = false;  // and the queries
   bool training = false;    // LoRA dropout
   uint64_t dropout_seed = 0;
 

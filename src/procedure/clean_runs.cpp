@@ -75,7 +75,7 @@ CleanRun run_clean(const Model& model, const std::vector<SweepPrompt>& prompts, 
   }
   ForwardOptions options;
   options.taps = &taps;
-  options.keep_cache = true;
+  options.keep_cache = options.keep_queries = true;
   options.compute = settings.compute;
   options.logits_at = index_tensor(asked, model.embedding.device());
   ForwardResult result = forward(model, run.packed, options);

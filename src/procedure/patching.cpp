@@ -114,17 +114,19 @@ at::Tensor vectors_of(const Model& model, const std::vector<SweepPrompt>& prompt
   std::map<size_t, std::vector<size_t>> by_chunk;  // chunk to places in `kept`
   const auto size = static_cast<size_t>(settings.prompts_per_chunk);
   for (size_t i = 0; i < kept.size(); ++i) by_chunk[kept[i].prompt / size].push_back(i);
-  for (const auto& [chunk, places] : by_chunk) {
-    const size_t begin = chunk * size, end = std::min(prompts.size(), begin + size);
-    const auto of_chunk = counterfactual_vectors(
-        model,
-        {prompts.begin() + static_cast<std::ptrdiff_t>(begin), prompts.begin() + static_cast<std::ptrdiff_t>(end)},
-        settings.sweep);
-    for (const size_t i : places) {
-      const at::Tensor& of_block = of_chunk[kept[i].prompt - begin][kept[i].block];
-      vectors.select(0, static_cast<int64_t>(i)).copy_(of_block.select(0, static_cast<int64_t>(kept[i].cell)));
-    }
+  std::vector<std::function<void()>> work;
+  for (const auto& of_one : by_chunk) {
+    work.emplace_back([&] {
+      const size_t begin = of_one.first * size;
+      const auto of_chunk =
+          counterfactual_vectors(model, slice(prompts, begin, std::min(prompts.size(), begin + size)), settings.sweep);
+      for (const size_t i : of_one.second) {
+        const at::Tensor& of_block = of_chunk[kept[i].prompt - begin][kept[i].block];
+        vectors.select(0, static_cast<int64_t>(i)).copy_(of_block.select(0, static_cast<int64_t>(kept[i].cell)));
+      }
+    });
   }
+  run_chunks(model, work);
   return vectors;
 }
 

@@ -53,13 +53,17 @@ void run_inner(Sweep& sweep, size_t b, const std::vector<Patch>& patches, const 
   packed.starts.assign(1, 0);
   Prefix prefix;
   prefix.cache = &sweep.clean.cache;
-  std::vector<int64_t> take, positions, patched, last;
+  Known known;
+  known.cache = &sweep.clean.cache;
+  std::vector<int64_t> take, positions, patched, last, clean;
   for (const Patch& patch : patches) {
     patched.push_back(std::ssize(take));
     take.push_back(clean_rows + sweep.vector_row(patch));
+    clean.push_back(-1);
     positions.push_back(patch.position);
     for (int64_t t = patch.position + 1; t <= sweep.last_position(patch); ++t) {
       take.push_back(sweep.clean_row(patch, t));
+      clean.push_back(take.back());
       positions.push_back(t);
     }
     packed.starts.push_back(std::ssize(take));
@@ -73,6 +77,8 @@ void run_inner(Sweep& sweep, size_t b, const std::vector<Patch>& patches, const 
   options.first_layer = block.first + 1;
   options.residual = rows_of_block.index_select(0, index_tensor(take, device));
   options.prefix = &prefix;
+  known.row = index_tensor(clean, at::kCPU);
+  options.known = &known;
   options.logits_at = index_tensor(last, device);
   options.compute = sweep.settings.compute;
   const at::Tensor at_patched = index_tensor(patched, device);

@@ -2,7 +2,7 @@
 #include "experiment/recipe.h"
 
 #include "base/temporary_folder.h"
-#include "experiment/parallel.h"
+#include "base/parallel.h"
 #include "train/small_world.h"
 
 #include <atomic>

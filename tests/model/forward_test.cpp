@@ -91,6 +91,44 @@ TEST_P(ForwardTest, PrefixCacheEqualsTheFullPass) {
   }
 }
 
+TEST_P(ForwardTest, WhatIsKnownOfALayerIsNotComputedAgain) {
+  const int64_t last = model_.config.layers - 1;
+  for (const int64_t layer : {int64_t{0}, int64_t{1}, last}) {
+    ForwardOptions to;
+    to.last_layer = layer;
+    const at::Tensor entering = layer == 0 ? model_.embedding.index_select(0, input_.tokens)
+                                           : forward(model_, input_, to).residual;
+    for (const bool narrowed : {false, true}) {
+      ForwardOptions from;
+      from.first_layer = layer;
+      from.residual = entering;
+      from.keep_cache = from.keep_queries = true;
+      if (narrowed) from.logits_at = rows_of({3, 23});
+      const KeyValues cache = forward(model_, input_, from).cache;
+      // one position of the third sequence is another; the others are known, and in another order than they were
+      const Packed order = pack({sequences_[2], sequences_[0]});
+      Known known{&cache, rows_of({10, 11, 12, 13, -1, 15, 16, 17, 18, 19, 20, 21, 22, 23, 0, 1, 2, 3, 4, 5, 6, 7, 8})};
+      ForwardOptions options;
+      options.first_layer = layer;
+      options.residual = entering.index_select(0, known.row.clamp_min(0));
+      options.residual[4].neg_();
+      for (const at::Tensor& wanted : {at::Tensor(), rows_of({4, 13, 22})}) {
+        options.logits_at = wanted;
+        options.known = nullptr;
+        const at::Tensor expected = forward(model_, order, options).logits;
+        options.known = &known;
+        EXPECT_LT(difference(forward(model_, order, options).logits, expected), 1e-5) << layer;
+        // it is taken indeed: residual states of known positions are read by nothing but the skip connection
+        KeyValues other = cache;
+        other.values[static_cast<size_t>(layer)] = -cache.values[static_cast<size_t>(layer)];
+        Known wrong{&other, known.row};
+        options.known = &wrong;
+        EXPECT_GT(difference(forward(model_, order, options).logits, expected), 1e-3) << layer;
+      }
+    }
+  }
+}
+
 TEST_P(ForwardTest, GradientsReachEveryWeight) {
   require_gradients(model_, true);
   ForwardOptions options;
@@ -141,6 +179,17 @@ TEST(ForwardErrors, AreNamed) {
   EXPECT_TRUE(holds(message(input, options), "no keys of layer 0"));
   prefix.begin = {0, 0};
   EXPECT_TRUE(holds(message(input, options), "one for each of 1 sequences"));
+  Known known{&cache, rows_of({-1, 0, 1, 2})};
+  options = {};
+  options.known = &known;
+  EXPECT_TRUE(holds(message(input, options), "known: the cache holds no queries, keys and values of layer 0"));
+  ForwardOptions keep;
+  keep.keep_cache = keep.keep_queries = true;
+  const KeyValues kept = forward(model, pack({{1, 2}}), keep).cache;
+  known.cache = &kept;
+  EXPECT_TRUE(holds(message(input, options), "known: row 2: the cache of layer 0 has 2"));
+  known.row = rows_of({0});
+  EXPECT_TRUE(holds(message(input, options), "known: expected 4 rows"));
 }
 
 // bf16 weights and activations: a stated distance from fp32 on models of random weights, whose next-token

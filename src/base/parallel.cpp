@@ -1,4 +1,4 @@
-#include "experiment/parallel.h"
+#include "base/parallel.h"
 
 #include <algorithm>
 #include <atomic>
@@ -10,9 +10,9 @@
 
 namespace introspect {
 
-void run_parallel(const std::vector<std::function<void()>>& jobs, int workers) {
+void run_parallel(const std::vector<std::function<void()>>& jobs, int workers, int threads_each) {
   const int threads = at::get_num_threads();
-  at::set_num_threads(1);  // threads that begin from here on take it over
+  at::set_num_threads(threads_each);  // threads that begin from here on take it over
   std::atomic<size_t> next = 0;
   std::exception_ptr first_error;
   std::mutex mutex;
