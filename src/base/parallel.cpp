@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <thread>
@@ -32,6 +33,11 @@ void run_parallel(const std::vector<std::function<void()>>& jobs, int workers, i
   for (std::thread& thread : pool) thread.join();
   at::set_num_threads(threads);
   if (first_error) std::rethrow_exception(first_error);
+}
+
+void use_all_processors() {
+  if (std::getenv("OMP_NUM_THREADS")) return;
+  at::set_num_threads(static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
 }
 
 }  // namespace introspect

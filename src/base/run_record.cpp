@@ -208,6 +208,11 @@ void RunRecord::add(const std::string& key, const Json& value) {
   held_->save(folder_);
 }
 
+Json RunRecord::result(const std::string& key) const {
+  const Json& record = held_->record;
+  return record.contains("results") && record["results"].contains(key) ? record["results"][key] : Json();
+}
+
 void RunRecord::complete() {
   if (state_ == StepState::complete) return;
   held_->record["status"] = "complete";

@@ -35,6 +35,7 @@ class RunRecord {
   const fs::path& folder() const { return folder_; }
 
   void add(const std::string& key, const Json& value);  // a result worth keeping in the record ("counts", "loss")
+  Json result(const std::string& key) const;            // what was added, now or by the run before; null if nothing
   void complete();                                      // status "complete", wall time; written atomically
 
   // The command line of this process, set once by main.

@@ -1,4 +1,5 @@
 // introspect facts: what a model knows of a fact table.
+#include "base/json.h"
 #include "base/progress.h"
 #include "cli/commands.h"
 #include "model/model.h"
@@ -9,8 +10,6 @@
 #include <memory>
 
 #include <nlohmann/json.hpp>
-
-#include "base/json.h"
 
 namespace introspect {
 
@@ -32,12 +31,12 @@ void add_facts_command(CLI::App& app) {
     const Model model = load_model(options->model);
     const Tokenizer tokenizer = Tokenizer::open(options->model);
     std::unique_ptr<Progress> progress;
-    const auto accuracy = check_facts(model, tokenizer, read_facts(options->records),
-                                      static_cast<uint64_t>(options->seed), options->limit,
-                                      [&](int64_t done, int64_t total) {
-                                        if (!progress) progress = std::make_unique<Progress>("facts", total, "facts");
-                                        progress->set(done);
-                                      });
+    const auto accuracy =
+        check_facts(model, tokenizer, read_facts(options->records), static_cast<uint64_t>(options->seed),
+                    options->limit, [&](int64_t done, int64_t total) {
+                      if (!progress) progress = std::make_unique<Progress>("facts", total, "facts");
+                      progress->set(done);
+                    });
     if (progress) progress->finish();
     Json json = Json::object();
     for (const auto& [name, each] : accuracy) {
@@ -45,8 +44,8 @@ void add_facts_command(CLI::App& app) {
         return 100.0 * static_cast<double>(right) / static_cast<double>(each.facts);
       };
       const std::string label = name.empty() ? "all" : name;
-      json[label] = {{"facts", each.facts}, {"statements_right", each.statements_right},
-                     {"options_right", each.options_right}};
+      json[label] = {
+          {"facts", each.facts}, {"statements_right", each.statements_right}, {"options_right", each.options_right}};
       if (!options->json) {
         std::printf("%-24s %6lld facts  statements %5.1f%%  options %5.1f%%\n", label.c_str(),
                     static_cast<long long>(each.facts), percent(each.statements_right), percent(each.options_right));

@@ -151,6 +151,13 @@ void run(const ForwardArguments& given) {
     std::printf("%s [%lld, %lld]\n", name.c_str(), static_cast<long long>(tensor.size(0)),
                 static_cast<long long>(tensor.size(1)));
   }
+  const at::Tensor broken = logits.isfinite().all(1).logical_not().nonzero();
+  if (broken.numel() > 0) {
+    fail("forward",
+         fmt::format("the logits are not finite at {} of {} positions, first at {} (written to {} all the same)",
+                     broken.size(0), logits.size(0), broken[0].item<int64_t>(), given.out),
+         "the weights or a vector given hold NaN or infinity; capture the layers to see where it begins");
+  }
 }
 
 }  // namespace

@@ -1,9 +1,9 @@
 #include "cli/home.h"
 
+#include "base/error.h"
+
 #include <algorithm>
 #include <cstdlib>
-
-#include "base/error.h"
 
 namespace introspect {
 

@@ -1,12 +1,13 @@
+#include "train/pretrain.h"
+
+#include "cli/commands.h"
+#include "cli/home.h"
+
 #include <cstdio>
 #include <memory>
 #include <string>
 
 #include <ATen/Parallel.h>
-
-#include "cli/commands.h"
-#include "cli/home.h"
-#include "train/pretrain.h"
 
 namespace introspect {
 

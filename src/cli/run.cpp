@@ -1,13 +1,4 @@
 // run, demo and recipe: the whole way in one command.
-#include <algorithm>
-#include <cstdio>
-#include <cstdlib>
-#include <memory>
-#include <string>
-#include <thread>
-
-#include <fmt/format.h>
-
 #include "base/error.h"
 #include "base/files.h"
 #include "cli/commands.h"
@@ -16,6 +7,14 @@
 #include "experiment/patching_run.h"
 #include "experiment/recipe.h"
 
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+
+#include <ATen/Parallel.h>
+#include <fmt/format.h>
+
 namespace introspect {
 
 namespace {
@@ -23,7 +22,7 @@ namespace {
 void walk(const fs::path& recipe_path, const fs::path& out, int workers, const std::string& command, bool json) {
   const Recipe recipe = read_recipe(recipe_path);
   RunOptions options;
-  options.workers = workers > 0 ? workers : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  options.workers = workers > 0 ? workers : at::get_num_threads();
   options.command = command;
   const RunResult result = run_patching(recipe, out, options, [&](const std::string& line) {
     std::fprintf(json ? stderr : stdout, "%s\n", line.c_str());
@@ -46,15 +45,17 @@ void add_demo(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
       "demo", "The whole way on the bundled models: patches, data set, explainers, scores with floors, report");
-  CLI::Option* quick = command->add_flag("--quick", options->quick, "a minute or two: few steps, few rows");
-  command->add_flag("--full", options->full, "all rows and three seeds, about an hour")->excludes(quick);
-  command->add_option("--out", options->out, "folder of the run; what is complete there is kept")->capture_default_str();
+  CLI::Option* quick = command->add_flag("--quick", options->quick, "half a minute: few steps, few rows; its scores mean nothing");
+  command->add_flag("--full", options->full, "all rows, a search of settings and three seeds: an hour")->excludes(quick);
+  command->add_option("--out", options->out, "folder of the run; what is complete there is kept")
+      ->capture_default_str();
   command->add_option("--workers", options->workers, "explainers trained side by side (default: processor threads)");
   command->add_flag("--json", options->json, "print scores.json instead of the table");
   command->footer("Example: introspect demo --out runs/demo");
   command->callback([options] {
     const std::string name = options->quick ? "demo-quick" : options->full ? "demo-full" : "demo";
-    const fs::path out = options->out == "runs/demo" && name != "demo" ? fs::path("runs") / name : fs::path(options->out);
+    const fs::path out =
+        options->out == "runs/demo" && name != "demo" ? fs::path("runs") / name : fs::path(options->out);
     const std::string flag = options->quick ? " --quick" : options->full ? " --full" : "";
     walk(home_folder() / "recipes" / (name + ".toml"), out, options->workers,
          "introspect demo" + flag + " --out " + out.string(), options->json);

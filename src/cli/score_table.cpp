@@ -1,12 +1,12 @@
 #include "cli/score_table.h"
 
+#include "report/row_names.h"
+
 #include <cmath>
 #include <cstdio>
 #include <map>
 
 #include <fmt/format.h>
-
-#include "report/row_names.h"
 
 namespace introspect {
 
@@ -30,9 +30,8 @@ void print_score_table(const std::vector<Score>& scores) {
               "exact match", "p against self");
   for (auto& [key, metrics] : rows) {
     const Score* headline = metrics["content_on_changed"];
-    const std::string p = !headline || std::isnan(headline->p_against_self)
-                              ? ""
-                              : fmt::format("{:.2g}", headline->p_against_self);
+    const std::string p =
+        !headline || std::isnan(headline->p_against_self) ? "" : fmt::format("{:.2g}", headline->p_against_self);
     std::printf("%-34s %-20s %-20s %-20s %s\n", key.second.c_str(), figure(headline).c_str(),
                 figure(metrics["content_match"]).c_str(), figure(metrics["exact_match"]).c_str(), p.c_str());
   }

@@ -1,9 +1,9 @@
 // Scores as a small table on the terminal.
 #pragma once
 
-#include <vector>
-
 #include "evaluate/score.h"
+
+#include <vector>
 
 namespace introspect {
 

@@ -1,20 +1,17 @@
-// The steps of a patching recipe as commands of their own: dataset, train, answer, evaluate.
-#include <cstdio>
-#include <memory>
-#include <string>
-
-#include <fmt/format.h>
-
+// The steps of a patching recipe as commands of their own: dataset, train, answer.
 #include "base/error.h"
 #include "base/progress.h"
 #include "base/run_record.h"
 #include "cli/commands.h"
 #include "cli/home.h"
-#include "cli/score_table.h"
-#include "evaluate/floors.h"
-#include "evaluate/scores.h"
 #include "experiment/patching_run.h"
 #include "experiment/recipe.h"
+
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include <fmt/format.h>
 
 namespace introspect {
 
@@ -46,7 +43,7 @@ void add_dataset(CLI::App& app) {
 
 void add_train(CLI::App& app) {
   struct Options {
-    std::string model, dataset, recipe = "demo", condition = "trained", out;
+    std::string model, dataset, recipe = "demo", condition = "trained", projections, out;
     int64_t seed = 1, steps = 0;
   };
   auto options = std::make_shared<Options>();
@@ -56,8 +53,11 @@ void add_train(CLI::App& app) {
   command->add_option("--recipe", options->recipe, "its [train] table has the settings")->capture_default_str();
   command->add_option("--condition", options->condition, "a [[variant]] of the recipe instead of the plain settings")
       ->capture_default_str();
-  command->add_option("--seed", options->seed, "order of the examples, projections, LoRA factors")->capture_default_str();
+  command->add_option("--seed", options->seed, "order of the examples, projections, LoRA factors")
+      ->capture_default_str();
   command->add_option("--steps", options->steps, "instead of the recipe's");
+  command->add_option("--projections", options->projections,
+                      "folder that 'introspect project' wrote, for injection.projection = \"least_squares\"");
   command->add_option("--out", options->out, "folder of the explainer; resumes what is unfinished there")->required();
   command->callback([options] {
     const Recipe recipe = read_recipe(find_recipe(options->recipe));
@@ -69,21 +69,21 @@ void add_train(CLI::App& app) {
     ExplainerTraining training = variant->training;
     training.seed = static_cast<uint64_t>(options->seed);
     if (options->steps > 0) training.steps = options->steps;
+    training.projections = options->projections;
     std::unique_ptr<Progress> progress;
-    const TrainedExplainer trained =
-        train_explainer(options->model, load_dataset(options->dataset), options->dataset, training, options->out,
-                        [&](const TrainingProgress& p) {
-                          if (!progress) progress = std::make_unique<Progress>("train", p.steps, "step");
-                          progress->note(fmt::format("loss {:.3f} | {:.0f} answer tokens/s", p.loss,
-                                                     p.answer_tokens_per_second));
-                          progress->set(p.step);
-                        });
+    const TrainedExplainer trained = train_explainer(
+        options->model, load_dataset(options->dataset), options->dataset, training, options->out,
+        [&](const TrainingProgress& p) {
+          if (!progress) progress = std::make_unique<Progress>("train", p.steps, "step");
+          progress->note(fmt::format("loss {:.3f} | {:.0f} answer tokens/s", p.loss, p.answer_tokens_per_second));
+          progress->set(p.step);
+        });
     if (progress) progress->finish();
     if (trained.was_complete) {
       std::printf("%s is complete; nothing to do\n", options->out.c_str());
     } else {
-      std::printf("%s: %lld steps, validation loss %.3f\n", options->out.c_str(),
-                  static_cast<long long>(trained.steps), trained.validation_loss);
+      std::printf("%s: %lld steps, validation loss %.3f\n", options->out.c_str(), static_cast<long long>(trained.steps),
+                  trained.validation_loss);
     }
   });
 }
@@ -101,7 +101,8 @@ void add_answer(CLI::App& app) {
   command->add_option("--vectors", options->vectors, "real, zero, random, shuffled or shuffled_in_cell")
       ->capture_default_str();
   command->add_option("--split", options->split, "train, validation or test")->capture_default_str();
-  command->add_flag("--untrained", options->untrained, "the folder is a plain model, asked as the recipe's [train] says");
+  command->add_flag("--untrained", options->untrained,
+                    "the folder is a plain model, asked as the recipe's [train] says");
   command->add_option("--demonstrations", options->demonstrations, "few-shot: solved examples in front");
   command->add_option("--recipe", options->recipe, "for --untrained")->capture_default_str();
   command->add_option("--seed", options->seed, "of random vectors and demonstrations")->capture_default_str();
@@ -111,56 +112,17 @@ void add_answer(CLI::App& app) {
   command->callback([options] {
     AnswerJob job;
     job.model = options->explainer;
-    job.untrained = options->untrained;
+    if (options->untrained) {
+      job.untrained = read_recipe(find_recipe(options->recipe)).variants.front().training.explainer;
+    }
     job.options.vectors = parse_condition(options->vectors);
     job.options.split = parse_split(options->split);
     job.options.seed = static_cast<uint64_t>(options->seed);
     job.options.demonstrations = options->demonstrations;
     job.options.limit = options->limit;
     job.options.compute = options->compute;
-    answer_step(job, read_recipe(find_recipe(options->recipe)), options->dataset, options->out);
+    answer_step(job, options->dataset, options->out);
     std::printf("%s\n", (fs::path(options->out) / "answers.jsonl").string().c_str());
-  });
-}
-
-void add_evaluate(CLI::App& app) {
-  struct Options {
-    std::string dataset, out;
-    std::vector<std::string> rows;
-  };
-  auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("evaluate", "Score answers against the ground truth and the floors");
-  command->add_option("--dataset", options->dataset, "folder of the data set")->required();
-  command->add_option("--row", options->rows, "EXPLAINER:CONDITION=answers.jsonl; the same name again is another seed")
-      ->required();
-  command->add_option("--out", options->out, "folder of scores.json and comparisons.json")->required();
-  command->footer("Example: introspect evaluate --dataset runs/patches --row self:trained=runs/answers/answers.jsonl "
-                  "--out runs/scores");
-  command->callback([options] {
-    const Dataset dataset = load_dataset(options->dataset);
-    std::vector<Row> rows;
-    for (const std::string& text : options->rows) {
-      const size_t equals = text.find('='), colon = text.find(':');
-      if (equals == std::string::npos || colon == std::string::npos || colon > equals) {
-        fail_usage("evaluate", fmt::format("--row: got '{}', expected EXPLAINER:CONDITION=FILE", text));
-      }
-      const std::string name = text.substr(0, colon), condition = text.substr(colon + 1, equals - colon - 1);
-      Row* row = nullptr;
-      for (Row& each : rows) {
-        if (each.explainer == name && each.condition == condition) row = &each;
-      }
-      if (!row) row = &rows.emplace_back(Row{name, condition, {}});
-      row->seeds.push_back(load_answers(text.substr(equals + 1)));
-    }
-    rows.push_back({"none", "always_changed", {always_changed_floor(dataset)}});
-    rows.push_back({"none", "majority_relation", {majority_relation_floor(dataset)}});
-    rows.push_back({"none", "majority_cell", {majority_cell_floor(dataset)}});
-    rows.push_back({"none", "always_unchanged", {always_unchanged_floor(dataset)}});
-    const std::vector<Score> scores = score_rows(dataset, rows, ScoreOptions{});
-    fs::create_directories(options->out);
-    save_scores(scores, fs::path(options->out) / "scores.json");
-    save_comparisons(compare_rows(dataset, rows, ScoreOptions{}), fs::path(options->out) / "comparisons.json");
-    print_score_table(scores);
   });
 }
 
@@ -170,7 +132,6 @@ void add_step_commands(CLI::App& app) {
   add_dataset(app);
   add_train(app);
   add_answer(app);
-  add_evaluate(app);
 }
 
 }  // namespace introspect

@@ -104,4 +104,12 @@ std::vector<Answer> most_frequent_floor(const Dataset& dataset, Split split) {
   return answer_each(dataset, split, [&](const Example&) { return words; });
 }
 
+std::vector<Row> floor_rows(const Dataset& dataset, Split split) {
+  return {{"none", "always_changed", {always_changed_floor(dataset, split)}},
+          {"none", "majority_relation", {majority_relation_floor(dataset, split)}},
+          {"none", "majority_cell", {majority_cell_floor(dataset, split)}},
+          {"none", "always_unchanged", {always_unchanged_floor(dataset, split)}},
+          {"none", "most_frequent_answer", {most_frequent_floor(dataset, split)}}};
+}
+
 }  // namespace introspect

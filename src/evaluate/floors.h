@@ -3,6 +3,7 @@
 #pragma once
 
 #include "dataset/example.h"
+#include "evaluate/scores.h"
 #include "explainer/answers.h"
 
 #include <string>
@@ -29,5 +30,8 @@ std::vector<Answer> always_unchanged_floor(const Dataset& dataset, Split split =
 
 // The train split's most frequent answer, word for word.
 std::vector<Answer> most_frequent_floor(const Dataset& dataset, Split split = Split::test);
+
+// All of these as rows of the explainer "none".
+std::vector<Row> floor_rows(const Dataset& dataset, Split split = Split::test);
 
 }  // namespace introspect

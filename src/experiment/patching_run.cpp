@@ -1,63 +1,74 @@
 #include "experiment/patching_run.h"
 
-#include <map>
-#include <mutex>
-
-#include <ATen/Parallel.h>
-
 #include "base/error.h"
 #include "base/files.h"
-#include "base/progress.h"
+#include "base/parallel.h"
 #include "base/run_record.h"
+#include "base/shared_progress.h"
 #include "evaluate/floors.h"
 #include "evaluate/scores.h"
-#include "base/parallel.h"
 #include "experiment/patching_report.h"
+#include "experiment/search.h"
+#include "experiment/train_jobs.h"
 #include "model/model.h"
+
+#include <algorithm>
+#include <set>
+
+#include <ATen/Parallel.h>
 
 namespace introspect {
 
 namespace {
-
-// One line of progress for several jobs that run at once.
-class SharedProgress {
- public:
-  SharedProgress(const std::string& title, int64_t total, const std::string& unit) : progress_(title, total, unit) {}
-  void advance(int64_t count, const std::string& note) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    progress_.note(note);
-    progress_.advance(count);
-  }
-  void finish() { progress_.finish(); }
-
- private:
-  std::mutex mutex_;
-  Progress progress_;
-};
-
-// An explainer to be trained.
-struct TrainJob {
-  std::string name, condition;
-  int64_t seed;
-  fs::path model, folder;
-  ExplainerTraining training;
-};
 
 bool takes_part(const Variant& variant, const std::string& name) {
   return variant.explainers.empty() ||
          std::find(variant.explainers.begin(), variant.explainers.end(), name) != variant.explainers.end();
 }
 
+bool wants_projections(const ExplainerTraining& training) {
+  return training.explainer.injection.projection == ProjectionKind::least_squares;
+}
+
+// Where the least-squares projections of each explainer are, in the recipe's order; empty for those that want none.
+std::vector<fs::path> projection_steps(const Recipe& recipe, const Dataset& dataset, const fs::path& out,
+                                       const std::function<void(const std::string&)>& say) {
+  std::set<int64_t> layers;
+  for (const Example& example : dataset.examples) layers.insert(example.layers.empty() ? 0 : example.layers.back());
+  std::vector<fs::path> folders(recipe.explainers.size());
+  for (size_t e = 0; e < recipe.explainers.size(); ++e) {
+    const ExplainerEntry& entry = recipe.explainers[e];
+    const bool wanted = std::any_of(recipe.variants.begin(), recipe.variants.end(), [&](const Variant& variant) {
+      return wants_projections(variant.training) && takes_part(variant, entry.name);
+    });
+    if (!wanted) continue;
+    folders[e] = out / "projections" / entry.name;
+    for (const ProjectionQuality& quality :
+         project_step(recipe.target, entry.model, {layers.begin(), layers.end()}, *recipe.projection, folders[e])) {
+      say(fmt::format("  {}: layer {} of the target to its layer {}, explained variance {:.3f}", entry.name,
+                      quality.target_layer, quality.explainer_layer, quality.explained_variance));
+    }
+  }
+  return folders;
+}
+
 // Seed by seed, so that a run cut short has all explainers of its first seeds.
-std::vector<TrainJob> train_jobs(const Recipe& recipe, const fs::path& out) {
+std::vector<TrainJob> train_jobs(const Recipe& recipe, const std::vector<Trial>& trials,
+                                 const std::vector<fs::path>& projections, const fs::path& out) {
   std::vector<TrainJob> jobs;
   for (int64_t seed : recipe.evaluate.seeds) {
     for (const Variant& variant : recipe.variants) {
-      for (const ExplainerEntry& entry : recipe.explainers) {
+      for (size_t e = 0; e < recipe.explainers.size(); ++e) {
+        const ExplainerEntry& entry = recipe.explainers[e];
         if (!takes_part(variant, entry.name)) continue;
-        TrainJob job{entry.name, variant.condition, seed, entry.model,
-                     train_folder(out, entry.name, variant.condition, seed), variant.training};
+        TrainJob job{entry.name,
+                     variant.condition,
+                     seed,
+                     entry.model,
+                     train_folder(out, entry.name, variant.condition, seed),
+                     training_of(recipe, variant, chosen_changes(recipe, trials, entry.name))};
         job.training.seed = static_cast<uint64_t>(seed);
+        if (wants_projections(job.training)) job.training.projections = projections[e];
         jobs.push_back(std::move(job));
       }
     }
@@ -65,48 +76,18 @@ std::vector<TrainJob> train_jobs(const Recipe& recipe, const fs::path& out) {
   return jobs;
 }
 
-void train_step(const std::vector<TrainJob>& jobs, const Dataset& dataset, const fs::path& dataset_folder, int workers,
-                const std::function<void(const std::string&)>& say) {
-  const auto train_count = static_cast<double>(dataset.of(Split::train).size());
-  int64_t steps = 0;
-  for (const TrainJob& job : jobs) {
-    steps += job.training.steps > 0 ? job.training.steps
-                                    : static_cast<int64_t>(job.training.epochs * train_count /
-                                                           static_cast<double>(job.training.batch));
-  }
-  SharedProgress progress("train", steps, "step");
-  std::vector<std::function<void()>> work;
-  std::mutex mutex;
-  for (const TrainJob& job : jobs) {
-    work.emplace_back([&, job] {
-      int64_t last = 0;
-      const TrainedExplainer trained =
-          train_explainer(job.model, dataset, dataset_folder, job.training, job.folder, [&](const TrainingProgress& p) {
-            progress.advance(p.step - last, fmt::format("{} {} seed {}: loss {:.3f}", job.name, job.condition, job.seed,
-                                                        p.loss));
-            last = p.step;
-          });
-      const std::lock_guard<std::mutex> lock(mutex);
-      if (trained.was_complete) {
-        say(fmt::format("  {} ({}), seed {}: complete, kept", job.name, job.condition, job.seed));
-      } else {
-        say(fmt::format("  {} ({}), seed {}: {} steps, validation loss {:.3f}, {:.0f} answer tokens/s", job.name,
-                        job.condition, job.seed, trained.steps, trained.validation_loss,
-                        trained.answer_tokens_per_second));
-      }
-    });
-  }
-  run_parallel(work, workers);
-  progress.finish();
-}
-
 std::string vector_condition_row(VectorCondition condition) {
   switch (condition) {
-    case VectorCondition::zero: return "zero_vector";
-    case VectorCondition::random: return "random_vector";
-    case VectorCondition::shuffled: return "shuffled_vector";
-    case VectorCondition::shuffled_in_cell: return "shuffled_in_cell";
-    case VectorCondition::real: break;
+    case VectorCondition::zero:
+      return "zero_vector";
+    case VectorCondition::random:
+      return "random_vector";
+    case VectorCondition::shuffled:
+      return "shuffled_vector";
+    case VectorCondition::shuffled_in_cell:
+      return "shuffled_in_cell";
+    case VectorCondition::real:
+      break;
   }
   return "trained";
 }
@@ -118,7 +99,7 @@ std::vector<AnswerJob> answer_jobs(const Recipe& recipe, const std::vector<Train
   base.max_new_tokens = recipe.evaluate.max_new_tokens;
   std::vector<AnswerJob> jobs;
   for (const TrainJob& job : trained) {
-    AnswerJob answer{job.name, job.condition, job.seed, job.folder, false, base};
+    AnswerJob answer{job.name, job.condition, job.seed, job.folder, base, {}};
     // an explainer that was raised without vectors is asked without them
     answer.options.vectors = job.training.vectors;
     jobs.push_back(answer);
@@ -132,7 +113,8 @@ std::vector<AnswerJob> answer_jobs(const Recipe& recipe, const std::vector<Train
     }
   }
   const ExplainerEntry& self = recipe.explainers.front();
-  AnswerJob untrained{self.name, "untrained", recipe.evaluate.seeds.front(), self.model, true, base};
+  AnswerJob untrained{self.name,  "untrained", recipe.evaluate.seeds.front(),
+                      self.model, base,        recipe.variants.front().training.explainer};
   if (recipe.evaluate.untrained) jobs.push_back(untrained);
   if (recipe.evaluate.few_shot > 0) {
     untrained.condition = "few_shot";
@@ -160,11 +142,7 @@ std::vector<Row> collect_rows(const std::vector<AnswerJob>& jobs, const Dataset&
       rows.push_back({job.explainer, job.condition, {std::move(answers)}});
     }
   }
-  rows.push_back({"none", "always_changed", {always_changed_floor(dataset)}});
-  rows.push_back({"none", "majority_relation", {majority_relation_floor(dataset)}});
-  rows.push_back({"none", "majority_cell", {majority_cell_floor(dataset)}});
-  rows.push_back({"none", "always_unchanged", {always_unchanged_floor(dataset)}});
-  rows.push_back({"none", "most_frequent_answer", {most_frequent_floor(dataset)}});
+  for (Row& floor : floor_rows(dataset)) rows.push_back(std::move(floor));
   return rows;
 }
 
@@ -187,17 +165,56 @@ void make_dataset_step(const Recipe& recipe, const fs::path& folder) {
   record.complete();
 }
 
-void answer_step(const AnswerJob& job, const Recipe& recipe, const fs::path& dataset_folder, const fs::path& folder) {
+std::vector<ProjectionQuality> project_step(const fs::path& target, const fs::path& explainer,
+                                            const std::vector<int64_t>& layers, const PairedSettings& settings,
+                                            const fs::path& folder) {
+  Json resolved = paired_to_json(settings);
+  resolved["layers"] = layers;
+  RunRecord record(folder, "project", resolved, {{"target", target}, {"explainer", explainer}});
+  std::vector<ProjectionQuality> qualities;
+  if (record.state() != StepState::complete) {
+    const Model from = load_model(target), to = load_model(explainer);
+    const Tokenizer from_tokenizer = Tokenizer::open(target), to_tokenizer = Tokenizer::open(explainer);
+    Progress progress("project", settings.tokens, "tokens");
+    const auto fitted = fit_projections({from, from_tokenizer}, {to, to_tokenizer}, layers, settings,
+                                        [&](int64_t done) { progress.set(done); });
+    progress.finish();
+    Projections projections;
+    Json list = Json::array();
+    for (const FittedProjection& each : fitted) {
+      projections[each.target_layer] = each.map;
+      list.push_back({{"target_layer", each.target_layer},
+                      {"explainer_layer", each.explainer_layer},
+                      {"pairs", each.pairs},
+                      {"explained_variance", each.explained_variance}});
+    }
+    save_projections(projections, folder / "projections.safetensors");
+    record.add("projections", list);
+    record.complete();
+  }
+  const std::string label = (folder / "run.json").string();
+  for (const Json& each : record.result("projections")) {
+    qualities.push_back({json_get<int64_t>(each, "target_layer", label),
+                         json_get<int64_t>(each, "explainer_layer", label), json_get<int64_t>(each, "pairs", label),
+                         json_get<double>(each, "explained_variance", label)});
+  }
+  return qualities;
+}
+
+void answer_step(const AnswerJob& job, const fs::path& dataset_folder, const fs::path& folder) {
   const AnswerOptions& o = job.options;
-  Json settings{{"vectors", condition_name(o.vectors)}, {"seed", o.seed}, {"template", o.template_index},
-                {"max_new_tokens", o.max_new_tokens}, {"demonstrations", o.demonstrations}, {"limit", o.limit},
+  Json settings{{"vectors", condition_name(o.vectors)},
+                {"seed", o.seed},
+                {"template", o.template_index},
+                {"max_new_tokens", o.max_new_tokens},
+                {"demonstrations", o.demonstrations},
+                {"limit", o.limit},
                 {"compute", o.compute}};
-  if (job.untrained) settings["explainer"] = explainer_config_to_json(recipe.variants.front().training.explainer);
+  if (job.untrained) settings["explainer"] = explainer_config_to_json(*job.untrained);
   RunRecord record(folder, "answer", settings, {{"explainer", job.model}, {"dataset", dataset_folder}});
   if (record.state() == StepState::complete) return;
   const Dataset dataset = load_dataset(dataset_folder);
-  const Explainer explainer =
-      job.untrained ? open_base(job.model, recipe.variants.front().training.explainer) : open_explainer(job.model);
+  const Explainer explainer = job.untrained ? open_base(job.model, *job.untrained) : open_explainer(job.model);
   int64_t used = 0;
   save_answers(answer_questions(explainer, dataset, o, {}, &used), folder / "answers.jsonl");
   if (o.demonstrations > 0) record.add("demonstrations_used", used);
@@ -215,16 +232,20 @@ RunResult run_patching(const Recipe& recipe, const fs::path& out, const RunOptio
                   100 * dataset.info.at("target_accuracy").at("share").get<double>()));
 
   say("2 explainers: trained to say in words what the patch does");
-  const std::vector<TrainJob> trained = train_jobs(recipe, out);
-  train_step(trained, dataset, dataset_folder, options.workers, say);
+  const std::vector<fs::path> projections = projection_steps(recipe, dataset, out, say);
+  const std::vector<Trial> trials =
+      search_settings(recipe, dataset, dataset_folder, projections, out / "search", options.workers, say);
+  const std::vector<TrainJob> trained = train_jobs(recipe, trials, projections, out);
+  train_side_by_side(trained, dataset, dataset_folder, options.workers, "train", say);
 
   say("3 answers: each explainer and each floor on the test split");
   const std::vector<AnswerJob> jobs = answer_jobs(recipe, trained);
   SharedProgress progress("answer", std::ssize(jobs), "row");
   std::vector<std::function<void()>> work;
-  for (const AnswerJob& job : jobs) {
-    work.emplace_back([&, job] {
-      answer_step(job, recipe, dataset_folder, answer_folder(out, job));
+  // the untrained ones come first: they answer at length and without end
+  for (auto each = jobs.rbegin(); each != jobs.rend(); ++each) {
+    work.emplace_back([&, job = *each] {
+      answer_step(job, dataset_folder, answer_folder(out, job));
       progress.advance(1, fmt::format("{} {} seed {}", job.explainer, job.condition, job.seed));
     });
   }
@@ -255,9 +276,9 @@ RunResult run_patching(const Recipe& recipe, const fs::path& out, const RunOptio
     record.complete();
   }
   result.scores = load_scores(out / "scores" / "scores.json");
-  result.page = write_patching_report(recipe, scored, rows, result.scores,
-                                      load_comparisons(out / "scores" / "comparisons.json"), options.command,
-                                      out / "report");
+  result.page =
+      write_patching_report(recipe, trials, scored, rows, result.scores,
+                            load_comparisons(out / "scores" / "comparisons.json"), options.command, out / "report");
   return result;
 }
 

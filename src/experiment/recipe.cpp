@@ -1,9 +1,9 @@
 #include "experiment/recipe.h"
 
-#include <set>
-
 #include "base/error.h"
 #include "train/pretrain.h"
+
+#include <set>
 
 namespace introspect {
 
@@ -51,6 +51,24 @@ EvaluateSettings parse_evaluate(const Json& table, const std::string& label) {
   return settings;
 }
 
+Search parse_search(const Recipe& recipe, const Json& table, const std::string& label) {
+  check_keys(table, {"steps", "seed", "setting"}, "search", label);
+  Search search;
+  search.steps = json_get<int64_t>(table, "steps", label);
+  search.seed = json_get_or<int64_t>(table, "seed", 0, label);
+  if (search.steps < 1) fail_usage("recipe", fmt::format("search.steps: got {}, expected 1 ({})", search.steps, label));
+  std::set<std::string> names;
+  for (const Json& setting : table_of(table, "setting", label)) {
+    check_keys(setting, {"name", "train"}, "search.setting", label);
+    search.settings.push_back({json_get<std::string>(setting, "name", label), table_of(setting, "train", label)});
+    if (!names.insert(search.settings.back().name).second) {
+      fail_usage("recipe", fmt::format("two search settings are called '{}' ({})", search.settings.back().name, label));
+    }
+    training_of(recipe, recipe.variants.front(), search.settings.back().changes);  // throws for unknown keys
+  }
+  return search;
+}
+
 }  // namespace
 
 Recipe parse_recipe(const Json& json, const fs::path& path) {
@@ -61,8 +79,10 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
     fail_usage("recipe", fmt::format("kind: got '{}', expected patching ({})", kind, label),
                kind == "pretrain" ? "'introspect pretrain' runs it" : "");
   }
-  check_keys(json, {"kind", "title", "question", "weak", "target", "records", "dataset", "train", "explainer",
-                    "variant", "evaluate"}, "", label);
+  check_keys(json,
+             {"kind", "title", "question", "weak", "target", "records", "dataset", "train", "search", "projection",
+              "explainer", "variant", "evaluate"},
+             "", label);
   Recipe recipe;
   recipe.path = path;
   recipe.json = json;
@@ -89,16 +109,16 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
   if (recipe.explainers.empty()) fail_usage("recipe", fmt::format("no [[explainer]] table ({})", label));
 
   const Json& train = table_of(json, "train", label);
-  recipe.variants.push_back({"trained", {}, parse_training(train, label, base)});
+  recipe.variants.push_back({"trained", {}, {}, parse_training(train, label, base)});
   std::set<std::string> conditions = {"trained"};
   if (json.contains("variant")) {
     for (const Json& table : json.at("variant")) {
       check_keys(table, {"condition", "explainers", "train"}, "variant", label);
-      Json merged = train;
-      if (table.contains("train")) merged.merge_patch(table.at("train"));
       Variant variant{json_get<std::string>(table, "condition", label),
                       json_get_or<std::vector<std::string>>(table, "explainers", {}, label),
-                      parse_training(merged, label, base)};
+                      table.contains("train") ? table.at("train") : Json(),
+                      {}};
+      variant.training = training_of(recipe, variant, {});
       for (const std::string& name : variant.explainers) {
         if (!names.contains(name)) {
           fail_usage("recipe", fmt::format("variant '{}' names the explainer '{}', which there is none of ({})",
@@ -112,11 +132,29 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
       recipe.variants.push_back(std::move(variant));
     }
   }
+  if (json.contains("search")) recipe.search = parse_search(recipe, json.at("search"), label);
+  if (json.contains("projection")) recipe.projection = parse_paired(json.at("projection"), label, base);
+  for (const Variant& variant : recipe.variants) {
+    if (variant.training.explainer.injection.projection == ProjectionKind::least_squares && !recipe.projection) {
+      fail_usage("recipe", fmt::format("least-squares projections without a [projection] table ({})", label),
+                 "name the text to fit them on: [[projection.text]]");
+    }
+  }
   recipe.evaluate = parse_evaluate(table_of(json, "evaluate", label), label);
   return recipe;
 }
 
-Recipe read_recipe(const fs::path& path) { return parse_recipe(read_toml(path), path); }
+ExplainerTraining training_of(const Recipe& recipe, const Variant& variant, const Json& chosen) {
+  Json table = recipe.json.at("train");
+  for (const Json* changes : {&chosen, &variant.changes}) {
+    if (!changes->is_null()) table.merge_patch(*changes);
+  }
+  return parse_training(table, recipe.path.string(), recipe.path.parent_path());
+}
+
+Recipe read_recipe(const fs::path& path) {
+  return parse_recipe(read_toml(path), path);
+}
 
 std::string validate_recipe(const fs::path& path) {
   const Json json = read_toml(path);

@@ -5,21 +5,26 @@
 //   [records]   path             the facts it is asked about (procedure/records.h)
 //   [dataset]                    settings of the procedure (procedure/patching.h)
 //   [train]                      how explainers are trained (explainer/train.h)
+//   [search]    steps, seed, [[search.setting]] name, train
+//                                settings tried alike for every explainer; the validation loss chooses (search.h)
+//   [projection]                 text for least-squares projections (explainer/paired.h)
 //   [[explainer]] name, model    who is trained to explain; "self" is the target
 //   [[variant]] condition, train, explainers
 //                                trained once more with other settings: a row of its own
 //   [evaluate]  seeds, vectors, untrained, few_shot, compute, limit, max_new_tokens
 #pragma once
 
+#include "base/json.h"
+#include "explainer/answer.h"
+#include "explainer/paired.h"
+#include "explainer/train.h"
+#include "procedure/patching.h"
+
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
-
-#include "base/json.h"
-#include "explainer/answer.h"
-#include "explainer/train.h"
-#include "procedure/patching.h"
 
 namespace introspect {
 
@@ -32,7 +37,18 @@ struct ExplainerEntry {
 struct Variant {
   std::string condition = "trained";
   std::vector<std::string> explainers;  // empty: all
-  ExplainerTraining training;
+  Json changes;                         // to the recipe's [train] table
+  ExplainerTraining training;           // with the changes
+};
+
+// Changes to the [train] table that are tried for every explainer.
+struct SearchSetting {
+  std::string name;
+  Json changes;
+};
+struct Search {
+  int64_t steps = 0, seed = 0;  // of a trial
+  std::vector<SearchSetting> settings;
 };
 
 struct EvaluateSettings {
@@ -54,12 +70,17 @@ struct Recipe {
   PatchingSettings dataset;
   std::vector<ExplainerEntry> explainers;
   std::vector<Variant> variants;  // the first is the plain one
+  std::optional<Search> search;
+  std::optional<PairedSettings> projection;
   EvaluateSettings evaluate;
 };
 
 // Throws Error for a key that is not known, a kind that is not "patching", a missing table, and names given twice.
 Recipe parse_recipe(const Json& json, const fs::path& path);
 Recipe read_recipe(const fs::path& path);
+
+// The [train] table with `chosen` (a search setting's changes, or null), then the variant's changes merged in.
+ExplainerTraining training_of(const Recipe& recipe, const Variant& variant, const Json& chosen);
 
 // Any recipe: of kind "patching" or "pretrain". Throws as the readers do.
 std::string validate_recipe(const fs::path& path);  // returns its kind

@@ -1,15 +1,15 @@
 #include "explainer/answer.h"
 
-#include <algorithm>
-
-#include <ATen/Functions.h>
-#include <c10/core/GradMode.h>
-
 #include "base/error.h"
 #include "base/progress.h"
 #include "base/random.h"
 #include "model/generate.h"
 #include "train/rate.h"
+
+#include <algorithm>
+
+#include <ATen/Functions.h>
+#include <c10/core/GradMode.h>
 
 namespace introspect {
 

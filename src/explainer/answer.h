@@ -1,13 +1,13 @@
 // Asking an explainer every question of a data set's split.
 #pragma once
 
-#include <cstdint>
-#include <functional>
-#include <vector>
-
 #include "dataset/example.h"
 #include "explainer/answers.h"
 #include "explainer/explainer.h"
+
+#include <cstdint>
+#include <functional>
+#include <vector>
 
 namespace introspect {
 
@@ -20,7 +20,7 @@ struct AnswerOptions {
   std::vector<std::string> stop = {"\n"};
   int64_t demonstrations = 0;  // few-shot: examples of the train split in front, half of them changed
   int64_t batch = 128;
-  int64_t limit = 0;           // only the first so many questions; 0: all
+  int64_t limit = 0;  // only the first so many questions; 0: all
   std::string compute = "fp32";
 };
 

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "procedure/wording.h"
 
 #include <string_view>
 #include <unordered_map>
@@ -60,9 +61,7 @@ std::optional<ParsedAnswer> parse_answer(const std::string& text) {
 }
 
 std::string answer_words(bool changed, const std::string& content) {
-  return fmt::format("{} <<<{}>>>.",
-                     changed ? "The most likely output would change to" : "The output would remain unchanged from",
-                     trimmed(content));
+  return answer_sentence(changed, std::string(trimmed(content)));
 }
 
 void save_answers(const std::vector<Answer>& answers, const fs::path& file) {

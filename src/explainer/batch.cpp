@@ -1,9 +1,9 @@
 #include "explainer/batch.h"
 
+#include "model/kernels.h"
+
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
-
-#include "model/kernels.h"
 
 namespace introspect {
 
@@ -51,9 +51,8 @@ BatchLoss batch_loss(const Explainer& explainer, const ExplainerBatch& batch, Fo
     const InjectionConfig& injection = explainer.config.injection;
     const at::Tensor rows = inject(injection, explainer.projections, batch.slot_vectors, batch.slot_layers,
                                    explainer.model.config.d_model, explainer.embedding_norm);
-    taps.push_back(injection.layer < 0
-                       ? Tap::replace({PlaceKind::embed, -1}, batch.slot_rows, rows)
-                       : Tap::add({PlaceKind::resid_post, injection.layer}, batch.slot_rows, rows));
+    taps.push_back(injection.layer < 0 ? Tap::replace({PlaceKind::embed, -1}, batch.slot_rows, rows)
+                                       : Tap::add({PlaceKind::resid_post, injection.layer}, batch.slot_rows, rows));
     options.taps = &taps;
   }
   options.logits_at = batch.packed.rows;

@@ -1,25 +1,25 @@
 // Questions, answers and replayed text packed into one forward pass, with the vectors in their slots.
 #pragma once
 
-#include <vector>
-
-#include <ATen/core/Tensor.h>
-
 #include "explainer/explainer.h"
 #include "explainer/question.h"
 #include "model/forward.h"
 #include "train/corpus.h"
 #include "train/loss.h"
 
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
 namespace introspect {
 
 struct ExplainerBatch {
-  PackedTargets packed;        // logits are computed where the next token is an answer's or a replayed one
-  at::Tensor slot_rows;        // [slots] flat positions
-  at::Tensor slot_vectors;     // [slots, d_target]
+  PackedTargets packed;     // logits are computed where the next token is an answer's or a replayed one
+  at::Tensor slot_rows;     // [slots] flat positions
+  at::Tensor slot_vectors;  // [slots, d_target]
   std::vector<int64_t> slot_layers;
   int64_t answer_tokens = 0;
-  int64_t answer_rows = 0;     // the first this many of packed.rows are answers', the rest replay's
+  int64_t answer_rows = 0;  // the first this many of packed.rows are answers', the rest replay's
 };
 
 // vectors [questions, d_target]. The loss weights make the sum over answer tokens their mean, and likewise replay.

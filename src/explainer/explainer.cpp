@@ -1,11 +1,10 @@
 #include "explainer/explainer.h"
 
+#include "base/error.h"
+
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
 #include <nlohmann/json.hpp>
-
-#include "base/error.h"
-#include "base/safetensors.h"
 
 namespace introspect {
 
@@ -24,6 +23,7 @@ Json explainer_config_to_json(const ExplainerConfig& config) {
   return {{"task", config.task},
           {"templates", config.style.templates},
           {"add_bos", config.style.add_bos},
+          {"chat", config.style.chat},
           {"blank_in_brackets", config.style.blank_in_brackets},
           {"slot_tokens", config.slot_tokens},
           {"injection", injection_to_json(config.injection)}};
@@ -34,6 +34,7 @@ ExplainerConfig parse_explainer_config(const Json& json, const std::string& labe
   config.task = json_get_or<std::string>(json, "task", "patching", label);
   config.style.templates = json_get_or<std::vector<std::string>>(json, "templates", {}, label);
   config.style.add_bos = json_get_or<bool>(json, "add_bos", true, label);
+  config.style.chat = json_get_or<bool>(json, "chat", false, label);
   config.style.blank_in_brackets = json_get_or<bool>(json, "blank_in_brackets", false, label);
   config.slot_tokens = json_get_or<std::vector<std::string>>(json, "slot_tokens", {}, label);
   if (json.contains("injection")) config.injection = parse_injection(json.at("injection"), label);
@@ -44,11 +45,12 @@ Explainer::Explainer(Model given_model, Tokenizer given_tokenizer, ExplainerConf
     : model(std::move(given_model)), tokenizer(std::move(given_tokenizer)), config(std::move(given_config)) {
   slot = find_slot_tokens(tokenizer, config.slot_tokens);
   if (slot.slot >= model.config.vocab_size) {
-    fail("explainer", fmt::format("slot token {}: the model has {} embedding rows", slot.slot, model.config.vocab_size));
+    fail("explainer",
+         fmt::format("slot token {}: the model has {} embedding rows", slot.slot, model.config.vocab_size));
   }
   if (config.injection.layer >= model.config.layers - 1) {
-    fail("explainer", fmt::format("injection.layer: got {}, expected less than {}", config.injection.layer,
-                                  model.config.layers - 1),
+    fail("explainer",
+         fmt::format("injection.layer: got {}, expected less than {}", config.injection.layer, model.config.layers - 1),
          "behind the last layer no other position would see the vector");
   }
   c10::NoGradGuard guard;
@@ -75,15 +77,8 @@ Explainer open_explainer(const fs::path& folder) {
   }
   Explainer explainer = open_base(base, parse_explainer_config(json, label));
   if (adapter) load_lora(explainer.model, folder);
-  if (fs::exists(folder / "projections.safetensors")) {
-    const Safetensors stored(folder / "projections.safetensors");
-    for (const auto& [name, info] : stored.tensors()) {
-      if (!name.starts_with("projection.")) {
-        fail("explainer", fmt::format("unknown tensor '{}' ({})", name, stored.path().string()));
-      }
-      explainer.projections[std::stoll(name.substr(11))] = stored.get(name).to(at::kFloat, false, true);
-    }
-  }
+  const fs::path projections = folder / "projections.safetensors";
+  if (fs::exists(projections)) explainer.projections = load_projections(projections);
   explainer.embedding_norm = json_get_or<double>(json, "embedding_norm", explainer.embedding_norm, label);
   return explainer;
 }
@@ -98,11 +93,7 @@ void save_explainer(const Explainer& explainer, const LoraConfig* lora, const fs
   }
   copy_text_files(base_model, folder);
   if (!explainer.projections.empty()) {
-    std::vector<std::pair<std::string, at::Tensor>> tensors;
-    for (const auto& [layer, map] : explainer.projections) {
-      tensors.emplace_back(fmt::format("projection.{}", layer), map.detach());
-    }
-    write_safetensors(folder / "projections.safetensors", tensors);
+    save_projections(explainer.projections, folder / "projections.safetensors");
   }
   Json json = explainer_config_to_json(explainer.config);
   json["adapter"] = lora != nullptr;

@@ -4,14 +4,14 @@
 // are any, projections.safetensors ("projection.<layer>" [d_explainer, d_target]).
 #pragma once
 
-#include <filesystem>
-#include <string>
-
 #include "explainer/injection.h"
 #include "explainer/question.h"
 #include "model/lora.h"
 #include "model/model.h"
 #include "text/tokenizer.h"
+
+#include <filesystem>
+#include <string>
 
 namespace introspect {
 

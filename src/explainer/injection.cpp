@@ -1,14 +1,15 @@
 #include "explainer/injection.h"
 
+#include "base/error.h"
+#include "base/random.h"
+#include "base/safetensors.h"
+
 #include <algorithm>
 #include <cmath>
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <nlohmann/json.hpp>
-
-#include "base/error.h"
-#include "base/random.h"
 
 namespace introspect {
 
@@ -34,11 +35,16 @@ std::string value_name(const std::pair<const char*, Value> (&names)[N], Value va
 constexpr std::pair<const char*, InjectionPolicy> policies[] = {
     {"raw", InjectionPolicy::raw}, {"unit", InjectionPolicy::unit}, {"norm_matched", InjectionPolicy::norm_matched}};
 constexpr std::pair<const char*, ProjectionKind> projection_kinds[] = {
-    {"none", ProjectionKind::none}, {"random", ProjectionKind::random}, {"identity", ProjectionKind::identity},
+    {"none", ProjectionKind::none},
+    {"random", ProjectionKind::random},
+    {"identity", ProjectionKind::identity},
     {"least_squares", ProjectionKind::least_squares}};
 constexpr std::pair<const char*, VectorCondition> conditions[] = {
-    {"real", VectorCondition::real}, {"zero", VectorCondition::zero}, {"random", VectorCondition::random},
-    {"shuffled", VectorCondition::shuffled}, {"shuffled_in_cell", VectorCondition::shuffled_in_cell}};
+    {"real", VectorCondition::real},
+    {"zero", VectorCondition::zero},
+    {"random", VectorCondition::random},
+    {"shuffled", VectorCondition::shuffled},
+    {"shuffled_in_cell", VectorCondition::shuffled_in_cell}};
 
 // Another member of each group: a random cycle through it. Groups of one keep their own vector.
 void cycle(std::vector<int64_t>& sources, std::vector<size_t> group, Random& random) {
@@ -67,8 +73,8 @@ InjectionConfig parse_injection(const Json& table, const std::string& label) {
   config.policy = named_value(policies, json_get_or<std::string>(table, "policy", "unit", label), "injection.policy");
   config.scale = json_get_or<double>(table, "scale", 1.0, label);
   config.layer = json_get_or<int64_t>(table, "layer", -1, label);
-  config.projection =
-      named_value(projection_kinds, json_get_or<std::string>(table, "projection", "none", label), "injection.projection");
+  config.projection = named_value(projection_kinds, json_get_or<std::string>(table, "projection", "none", label),
+                                  "injection.projection");
   config.train_projection = json_get_or<bool>(table, "train_projection", true, label);
   if (!std::isfinite(config.scale)) fail_usage("explainer", fmt::format("injection.scale is not finite ({})", label));
   return config;
@@ -100,12 +106,40 @@ Projections make_projections(ProjectionKind kind, const std::vector<int64_t>& la
 
 at::Tensor fit_projection(const at::Tensor& target, const at::Tensor& explainer, double ridge) {
   const at::Tensor x = target.to(at::kDouble), y = explainer.to(at::kDouble);
-  const at::Tensor gram = at::mm(x.t(), x);
-  const double strength = ridge * gram.diagonal().mean().item<double>();
-  const at::Tensor regular = gram + strength * at::eye(gram.size(0), gram.options());
+  return fit_projection_of_sums(at::mm(x.t(), x), at::mm(x.t(), y), ridge);
+}
+
+at::Tensor fit_projection_of_sums(const at::Tensor& xx, const at::Tensor& xy, double ridge) {
+  const double strength = ridge * xx.diagonal().mean().item<double>();
   // (X'X + r I) P' = X'Y
-  const at::Tensor factor = at::linalg_cholesky(regular);
-  return at::cholesky_solve(at::mm(x.t(), y), factor).t().to(at::kFloat).contiguous();
+  const at::Tensor factor = at::linalg_cholesky(xx + strength * at::eye(xx.size(0), xx.options()));
+  return at::cholesky_solve(xy, factor).t().to(at::kFloat).contiguous();
+}
+
+void save_projections(const Projections& projections, const fs::path& file) {
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  for (const auto& [layer, map] : projections) {
+    tensors.emplace_back(fmt::format("projection.{}", layer), map.detach());
+  }
+  write_safetensors(file, tensors);
+}
+
+Projections load_projections(const fs::path& file) {
+  constexpr std::string_view prefix = "projection.";
+  const Safetensors stored(file);
+  Projections projections;
+  for (const auto& [name, info] : stored.tensors()) {
+    const std::string number = name.starts_with(prefix) ? name.substr(prefix.size()) : "";
+    if (number.empty() || number.size() > 6 || number.find_first_not_of("0123456789") != std::string::npos) {
+      fail("explainer", fmt::format("tensor '{}', expected names like 'projection.7' ({})", name, file.string()));
+    }
+    const at::Tensor map = stored.get(name).to(at::kFloat, false, true);
+    if (map.dim() != 2) {
+      fail("explainer", fmt::format("'{}' has {} dimensions, expected 2 ({})", name, map.dim(), file.string()));
+    }
+    projections[std::stoll(number)] = map;
+  }
+  return projections;
 }
 
 at::Tensor inject(const InjectionConfig& config, const Projections& projections, const at::Tensor& vectors,
@@ -132,8 +166,12 @@ at::Tensor inject(const InjectionConfig& config, const Projections& projections,
   return rows / norms * scale;
 }
 
-std::string condition_name(VectorCondition condition) { return value_name(conditions, condition); }
-VectorCondition parse_condition(const std::string& name) { return named_value(conditions, name, "vector condition"); }
+std::string condition_name(VectorCondition condition) {
+  return value_name(conditions, condition);
+}
+VectorCondition parse_condition(const std::string& name) {
+  return named_value(conditions, name, "vector condition");
+}
 
 at::Tensor condition_vectors(const Dataset& dataset, const std::vector<const Example*>& examples,
                              VectorCondition condition, uint64_t seed) {

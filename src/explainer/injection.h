@@ -1,14 +1,14 @@
 // How an internal vector becomes a row of the explainer's input.
 #pragma once
 
+#include "base/json.h"
+#include "dataset/example.h"
+
 #include <map>
 #include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
-
-#include "base/json.h"
-#include "dataset/example.h"
 
 namespace introspect {
 
@@ -22,7 +22,7 @@ enum class ProjectionKind {
   none,          // widths must agree
   random,        // normal(0, 1/sqrt(d_target)), trained with the rest
   identity,      // widths must agree; trained with the rest
-  least_squares  // given: fitted on paired activations (fit_projection), kept as it is or trained on
+  least_squares  // given: fitted on paired activations (paired.h), kept as it is or trained on
 };
 
 struct InjectionConfig {
@@ -43,6 +43,12 @@ Projections make_projections(ProjectionKind kind, const std::vector<int64_t>& la
 // The map that minimises |h_explainer - P h_target|^2 over paired rows, with a ridge of `ridge` times the mean squared
 // activation. target [n, d_target], explainer [n, d_explainer] → [d_explainer, d_target].
 at::Tensor fit_projection(const at::Tensor& target, const at::Tensor& explainer, double ridge = 1e-4);
+// The same from sums over the pairs: X'X [d_target, d_target] and X'Y [d_target, d_explainer], float64.
+at::Tensor fit_projection_of_sums(const at::Tensor& xx, const at::Tensor& xy, double ridge);
+
+// projections.safetensors: "projection.<layer>". Reading throws Error for other names and shapes.
+void save_projections(const Projections& projections, const fs::path& file);
+Projections load_projections(const fs::path& file);
 
 // Vectors [n, d_target] with the layer of each → rows [n, d_explainer]. Differentiable in the projections. A zero
 // vector stays zero. Throws Error where widths disagree and there is no projection for the layer.

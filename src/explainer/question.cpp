@@ -1,8 +1,10 @@
 #include "explainer/question.h"
 
-#include <fmt/ranges.h>
-
 #include "base/error.h"
+#include "text/chat_template.h"
+
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
 
 namespace introspect {
 
@@ -32,6 +34,22 @@ std::vector<int64_t> answer_tokens(const Tokenizer& tokenizer, const QuestionSty
   return tokens;
 }
 
+// What a chat template puts around a user's words, up to where the assistant's begin.
+struct Turn {
+  std::vector<int64_t> before, after;
+};
+
+Turn user_turn(const Tokenizer& tokenizer) {
+  static const std::string mark = "\x01question\x01";
+  ChatRequest request;
+  request.messages = Json::array({{{"role", "user"}, {"content", mark}}});
+  request.add_generation_prompt = true;
+  const std::string text = ChatTemplate::of(tokenizer, "the explainer's chat template").render(request);
+  const size_t at = text.find(mark);
+  if (at == std::string::npos) fail("explainer", "the chat template does not show what the user says");
+  return {tokenizer.encode(text.substr(0, at), false), tokenizer.encode(text.substr(at + mark.size()), false)};
+}
+
 }  // namespace
 
 SlotTokens find_slot_tokens(const Tokenizer& tokenizer, const std::vector<std::string>& named) {
@@ -46,8 +64,9 @@ SlotTokens find_slot_tokens(const Tokenizer& tokenizer, const std::vector<std::s
     const auto begin = tokenizer.id(triple[0]), slot = tokenizer.id(triple[1]), end = tokenizer.id(triple[2]);
     if (begin && slot && end) return {*begin, *slot, *end};
   }
-  fail("explainer", named.empty() ? "the vocabulary has no tokens that could serve as slot"
-                                  : fmt::format("the vocabulary lacks one of {}", fmt::join(named, ", ")),
+  fail("explainer",
+       named.empty() ? "the vocabulary has no tokens that could serve as slot"
+                     : fmt::format("the vocabulary lacks one of {}", fmt::join(named, ", ")),
        "name three unused special tokens in the recipe: slot_tokens = [begin, slot, end]");
 }
 
@@ -74,7 +93,12 @@ Question make_question(const Tokenizer& tokenizer, const SlotTokens& slot, const
   Question question;
   question.vector = example.vector;
   question.layer = example.layers.empty() ? 0 : example.layers.back();
-  if (style.add_bos && tokenizer.bos()) question.tokens.push_back(*tokenizer.bos());
+  const Turn turn = style.chat ? user_turn(tokenizer) : Turn{};
+  if (style.chat) {
+    question.tokens = turn.before;
+  } else if (style.add_bos && tokenizer.bos()) {
+    question.tokens.push_back(*tokenizer.bos());
+  }
   std::string pending;  // text since the last special token
   const auto flush = [&] {
     for (int64_t id : tokenizer.encode_plain(pending)) question.tokens.push_back(id);
@@ -106,8 +130,10 @@ Question make_question(const Tokenizer& tokenizer, const SlotTokens& slot, const
     i = close + 1;
   }
   flush();
+  question.tokens.insert(question.tokens.end(), turn.after.begin(), turn.after.end());
   if (example.vector >= 0 && question.slots.empty()) {
-    fail_usage("explainer", fmt::format("question template without {{v}}: the vector would not be seen (\"{}\")", text));
+    fail_usage("explainer",
+               fmt::format("question template without {{v}}: the vector would not be seen (\"{}\")", text));
   }
   question.answer = answer_tokens(tokenizer, style, example.answer);
   return question;

@@ -2,12 +2,12 @@
 // construction: nothing is ever searched for in a text.
 #pragma once
 
+#include "dataset/example.h"
+#include "text/tokenizer.h"
+
 #include <cstdint>
 #include <string>
 #include <vector>
-
-#include "dataset/example.h"
-#include "text/tokenizer.h"
 
 namespace introspect {
 
@@ -26,6 +26,8 @@ SlotTokens find_slot_tokens(const Tokenizer& tokenizer, const std::vector<std::s
 struct QuestionStyle {
   std::vector<std::string> templates;  // empty: the five of the paper for activation patching, each with a line end
   bool add_bos = true;
+  // The question is a user's turn in the tokenizer's chat template, the answer the assistant's.
+  bool chat = false;
   // Puts a blank in front of the words between <<< and >>> when they are tokenised, so that they are the very tokens
   // which the target says (" Paris"). Small vocabularies need it; the published explainers do without.
   bool blank_in_brackets = false;
@@ -34,14 +36,15 @@ std::vector<std::string> paper_patching_templates();
 
 // A question with its answer.
 struct Question {
-  std::vector<int64_t> tokens;         // of the question
-  std::vector<int64_t> answer;         // of the ground truth, with the end token if there is one
-  std::vector<int64_t> slots;          // positions in tokens; one for every {v}
-  int64_t vector = -1;                 // the example's row of vectors
-  int64_t layer = 0;                   // the last of its layers: names the projection
+  std::vector<int64_t> tokens;  // of the question
+  std::vector<int64_t> answer;  // of the ground truth, with the end token if there is one
+  std::vector<int64_t> slots;   // positions in tokens; one for every {v}
+  int64_t vector = -1;          // the example's row of vectors
+  int64_t layer = 0;            // the last of its layers: names the projection
 };
 
-// Throws Error for an unknown name in braces or a template without a slot where the example has a vector.
+// Throws Error for an unknown name in braces, a template without a slot where the example has a vector, and with
+// `chat` a tokenizer without chat template.
 Question make_question(const Tokenizer& tokenizer, const SlotTokens& slot, const QuestionStyle& style,
                        const Example& example, size_t template_index);
 

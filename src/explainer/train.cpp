@@ -1,14 +1,5 @@
 #include "explainer/train.h"
 
-#include <algorithm>
-#include <chrono>
-#include <cmath>
-#include <fstream>
-
-#include <ATen/Functions.h>
-#include <ATen/TensorOperators.h>
-#include <c10/core/GradMode.h>
-
 #include "base/error.h"
 #include "base/progress.h"
 #include "base/run_record.h"
@@ -18,6 +9,15 @@
 #include "train/corpus.h"
 #include "train/optimizer.h"
 #include "train/rate.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <fstream>
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <c10/core/GradMode.h>
 
 namespace introspect {
 
@@ -139,8 +139,7 @@ double validation_loss(Run& run) {
     const size_t last = std::min(first + group, run.validation_questions.size());
     const std::vector<Question> questions(run.validation_questions.begin() + static_cast<int64_t>(first),
                                           run.validation_questions.begin() + static_cast<int64_t>(last));
-    const at::Tensor vectors =
-        run.validation_vectors.slice(0, static_cast<int64_t>(first), static_cast<int64_t>(last));
+    const at::Tensor vectors = run.validation_vectors.slice(0, static_cast<int64_t>(first), static_cast<int64_t>(last));
     const ExplainerBatch batch = make_batch(run.explainer, questions, vectors, {});
     ForwardOptions options;
     options.compute = run.compute;
@@ -188,19 +187,46 @@ void check_lengths(const Run& run) {
   }
 }
 
+// Given projections must be there for every layer and fit both widths; the others are dropped.
+void check_projections(Explainer& explainer, const Dataset& dataset, const std::vector<int64_t>& layers,
+                       const fs::path& folder) {
+  Projections wanted;
+  for (const int64_t layer : layers) {
+    const auto found = explainer.projections.find(layer);
+    if (found == explainer.projections.end()) {
+      fail("train",
+           fmt::format("no projection of layer {}, which the data set asks about ({})", layer, folder.string()));
+    }
+    const at::Tensor& map = found->second;
+    if (map.size(0) != explainer.model.config.d_model || map.size(1) != dataset.vectors.size(1)) {
+      fail("train", fmt::format("projection of layer {}: got [{}, {}], expected [{}, {}] ({})", layer, map.size(0),
+                                map.size(1), explainer.model.config.d_model, dataset.vectors.size(1), folder.string()));
+    }
+    wanted[layer] = map;
+  }
+  explainer.projections = std::move(wanted);
+}
+
 Run prepare(const fs::path& base_model, const Dataset& dataset, const ExplainerTraining& t) {
-  Run run{open_base(base_model, t.explainer), dataset, t, dataset.of(Split::train), dataset.of(Split::validation),
-          {}, {}, {}, choose_compute(t.compute), {}, {}};
+  Run run{open_base(base_model, t.explainer), dataset, t,  dataset.of(Split::train),
+          dataset.of(Split::validation),      {},      {}, {},
+          choose_compute(t.compute),          {},      {}};
   if (run.train.empty()) fail("train", "the data set has no examples in its train split");
   if (std::ssize(run.validation) > t.validation_examples) run.validation.resize(t.validation_examples);
   std::vector<int64_t> layers;
   for (const Example* example : run.train) layers.push_back(example->layers.empty() ? 0 : example->layers.back());
   Explainer& explainer = run.explainer;
   if (explainer.config.injection.projection == ProjectionKind::least_squares) {
-    fail_usage("train", "a least-squares projection is fitted by 'introspect project', then given as --projections");
+    if (t.projections.empty()) {
+      fail_usage("train", "least-squares projections are wanted and none are given",
+                 "make them with 'introspect project' and give --projections FOLDER");
+    }
+    explainer.projections = load_projections(t.projections / "projections.safetensors");
+    check_projections(explainer, dataset, layers, t.projections);
+  } else {
+    explainer.projections = make_projections(explainer.config.injection.projection, layers, dataset.vectors.size(1),
+                                             explainer.model.config.d_model, t.seed);
   }
-  explainer.projections = make_projections(explainer.config.injection.projection, layers, dataset.vectors.size(1),
-                                           explainer.model.config.d_model, t.seed);
   if (!t.full) add_lora(explainer.model, t.lora, t.seed);
   run.train_vectors = condition_vectors(dataset, run.train, t.vectors, t.seed);
   if (!run.validation.empty()) {
@@ -220,9 +246,16 @@ TrainedExplainer train_explainer(const fs::path& base_model, const Dataset& data
                                  const ExplainerTraining& t, const fs::path& folder,
                                  const std::function<void(const TrainingProgress&)>& report) {
   TrainedExplainer result;
-  RunRecord record(folder, "train", training_to_json(t), {{"base_model", base_model}, {"dataset", dataset_folder}});
+  std::vector<RunInput> inputs{{"base_model", base_model}, {"dataset", dataset_folder}};
+  if (!t.projections.empty()) inputs.push_back({"projections", t.projections / "projections.safetensors"});
+  RunRecord record(folder, "train", training_to_json(t), inputs);
   if (record.state() == StepState::complete) {
+    const std::string label = (folder / "run.json").string();
+    const Json made = record.result("result");
     result.was_complete = true;
+    result.steps = json_get<int64_t>(made, "steps", label);
+    result.answer_tokens = json_get<int64_t>(made, "answer_tokens", label);
+    if (made.at("validation_loss").is_number()) result.validation_loss = made.at("validation_loss").get<double>();
     return result;
   }
   Run run = prepare(base_model, dataset, t);
@@ -230,9 +263,10 @@ TrainedExplainer train_explainer(const fs::path& base_model, const Dataset& data
   const NamedTensors trained = tensors_of(trainables);
   Optimizer optimizer(trainables, {0.9, 0.999, 1e-8, 0.95, t.clip_norm});
   const auto examples = static_cast<double>(run.train.size());
-  const int64_t steps = t.steps > 0 ? t.steps
-                                    : std::max<int64_t>(1, static_cast<int64_t>(std::ceil(
-                                                               t.epochs * examples / static_cast<double>(t.batch))));
+  const int64_t steps =
+      t.steps > 0
+          ? t.steps
+          : std::max<int64_t>(1, static_cast<int64_t>(std::ceil(t.epochs * examples / static_cast<double>(t.batch))));
   const Schedule schedule{parse_schedule(t.schedule), t.warm_up, steps, 0};
 
   const fs::path checkpoint = folder / "checkpoint" / "state.safetensors";
@@ -297,9 +331,12 @@ TrainedExplainer train_explainer(const fs::path& base_model, const Dataset& data
     result.answer_tokens += loss.answer_tokens;
     tokens_here += loss.answer_tokens;
     smooth = smooth == 0 ? loss.answers : 0.9 * smooth + 0.1 * loss.answers;
-    TrainingProgress progress{step, steps, smooth,
-                              static_cast<double>(tokens_here) /
-                                  std::chrono::duration<double>(Clock::now() - start).count(), {}};
+    TrainingProgress progress{
+        step,
+        steps,
+        smooth,
+        static_cast<double>(tokens_here) / std::chrono::duration<double>(Clock::now() - start).count(),
+        {}};
     const bool last = step == steps;
     if (!run.validation_questions.empty() && (last || (t.validate_every > 0 && step % t.validate_every == 0))) {
       progress.validation_loss = validate();
@@ -319,7 +356,9 @@ TrainedExplainer train_explainer(const fs::path& base_model, const Dataset& data
   save_explainer(run.explainer, t.full ? nullptr : &t.lora, base_model, folder);
   result.steps = step;
   result.validation_loss = run.best_loss;
-  record.add("result", {{"steps", step}, {"stopped_early", stopped}, {"validation_loss", run.best_loss},
+  record.add("result", {{"steps", step},
+                        {"stopped_early", stopped},
+                        {"validation_loss", run.best_loss},
                         {"answer_tokens", result.answer_tokens}});
   record.complete();
   fs::remove_all(folder / "checkpoint");

@@ -1,14 +1,14 @@
 // Fine-tuning an explainer on the ground truth of a data set, while it keeps reading what it was raised on.
 #pragma once
 
+#include "dataset/example.h"
+#include "explainer/explainer.h"
+
 #include <functional>
 #include <optional>
 #include <string>
 
 #include <nlohmann/json.hpp>
-
-#include "dataset/example.h"
-#include "explainer/explainer.h"
 
 namespace introspect {
 
@@ -17,24 +17,25 @@ struct ExplainerTraining {
   uint64_t seed = 1;
   bool full = true;  // all weights; false: LoRA
   LoraConfig lora;
-  int64_t steps = 0;       // 0: as many as `epochs` are
+  int64_t steps = 0;  // 0: as many as `epochs` are
   double epochs = 1;
-  int64_t batch = 32;      // examples a step
+  int64_t batch = 32;  // examples a step
   double learning_rate = 5e-5;
-  double muon_rate = 0;    // full only: Muon for the matrices, learning_rate for the rest
+  double muon_rate = 0;  // full only: Muon for the matrices, learning_rate for the rest
   double weight_decay = 0.01;
   double clip_norm = 1;
   std::string schedule = "constant";
   int64_t warm_up = 0;
   std::string compute = "auto";
+  fs::path projections;  // least-squares projections: the folder that 'introspect project' wrote
   VectorCondition vectors = VectorCondition::real;  // zero: the floor "retrained without the vector"
   // Replay: a share of each step's tokens comes from the texts that the model was pre-trained on.
   double replay_share = 0;
-  Json replay_text;        // [[text]] tables of a pre-training recipe (train/corpus.h)
-  fs::path replay_base;    // their relative paths start here
-  int64_t validate_every = 0;   // steps; 0: at the end only
+  Json replay_text;            // [[text]] tables of a pre-training recipe (train/corpus.h)
+  fs::path replay_base;        // their relative paths start here
+  int64_t validate_every = 0;  // steps; 0: at the end only
   int64_t validation_examples = 256;
-  int64_t patience = 0;         // validations without improvement before stopping; 0: never stops early
+  int64_t patience = 0;  // validations without improvement before stopping; 0: never stops early
   int64_t checkpoint_every = 50;
 };
 Json training_to_json(const ExplainerTraining& training);

@@ -1,18 +1,35 @@
 // ExplainerTraining as a recipe's table and back.
-#include <set>
-
 #include "base/error.h"
 #include "explainer/train.h"
 #include "train/corpus.h"
+
+#include <set>
 
 namespace introspect {
 
 namespace {
 
-const std::set<std::string> known_keys = {
-    "explainer", "seed", "method", "lora", "steps", "epochs", "batch", "learning_rate", "muon_rate", "weight_decay",
-    "clip_norm", "schedule", "warm_up", "compute", "vectors", "replay_share", "replay_text", "validate_every",
-    "validation_examples", "patience", "checkpoint_every"};
+const std::set<std::string> known_keys = {"explainer",
+                                          "seed",
+                                          "method",
+                                          "lora",
+                                          "steps",
+                                          "epochs",
+                                          "batch",
+                                          "learning_rate",
+                                          "muon_rate",
+                                          "weight_decay",
+                                          "clip_norm",
+                                          "schedule",
+                                          "warm_up",
+                                          "compute",
+                                          "vectors",
+                                          "replay_share",
+                                          "replay_text",
+                                          "validate_every",
+                                          "validation_examples",
+                                          "patience",
+                                          "checkpoint_every"};
 
 LoraConfig parse_lora(const Json& table, const std::string& label) {
   LoraConfig config;
@@ -40,8 +57,8 @@ Json training_to_json(const ExplainerTraining& t) {
   return {{"explainer", explainer_config_to_json(t.explainer)},
           {"seed", t.seed},
           {"method", t.full ? "full" : "lora"},
-          {"lora", {{"rank", t.lora.rank}, {"alpha", t.lora.alpha}, {"dropout", t.lora.dropout},
-                    {"targets", t.lora.targets}}},
+          {"lora",
+           {{"rank", t.lora.rank}, {"alpha", t.lora.alpha}, {"dropout", t.lora.dropout}, {"targets", t.lora.targets}}},
           {"steps", t.steps},
           {"epochs", t.epochs},
           {"batch", t.batch},

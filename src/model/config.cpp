@@ -1,9 +1,9 @@
 #include "model/config.h"
 
-#include <nlohmann/json.hpp>
-
 #include "base/error.h"
 #include "model/names.h"
+
+#include <nlohmann/json.hpp>
 
 namespace introspect {
 
@@ -88,8 +88,10 @@ ModelConfig parse_config(const Json& json, const std::string& label) {
   config.eos_token = optional_token(json, "eos_token_id", label);
   config.stored_dtype = json_get_or<std::string>(json, "torch_dtype", "float32", label);
 
-  for (const auto& [value, key] : {std::pair{config.vocab_size, "vocab_size"}, {config.d_model, "hidden_size"},
-                                   {config.layers, "num_hidden_layers"}, {config.head_dim, "head_dim"},
+  for (const auto& [value, key] : {std::pair{config.vocab_size, "vocab_size"},
+                                   {config.d_model, "hidden_size"},
+                                   {config.layers, "num_hidden_layers"},
+                                   {config.head_dim, "head_dim"},
                                    {config.d_mlp, "intermediate_size"},
                                    {config.max_positions, "max_position_embeddings"}}) {
     check_positive(value, key, label);
@@ -136,7 +138,9 @@ Json config_to_json(const ModelConfig& config) {
   json["rms_norm_eps"] = config.norm_epsilon;
   json["rope_theta"] = config.rope_theta;
   switch (config.rope_scaling.kind) {
-    case RopeScaling::Kind::none: json["rope_scaling"] = nullptr; break;
+    case RopeScaling::Kind::none:
+      json["rope_scaling"] = nullptr;
+      break;
     case RopeScaling::Kind::linear:
       json["rope_scaling"] = {{"rope_type", "linear"}, {"factor", config.rope_scaling.factor}};
       break;

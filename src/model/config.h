@@ -2,12 +2,12 @@
 // differ by these values and by one name map each (names.h).
 #pragma once
 
+#include "base/json.h"
+
 #include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
-
-#include "base/json.h"
 
 namespace introspect {
 

@@ -212,8 +212,7 @@ at::Tensor attention_of(Pass& pass, const Block& block, int64_t layer, const at:
   const ModelConfig& c = pass.config;
   Carried& carried = pass.carried;
   const bool known = pass.options.known && layer == pass.options.first_layer;
-  const Projections made =
-      known ? projections_beside(pass, block, layer, x_ND) : projections_of(pass, block, x_ND);
+  const Projections made = known ? projections_beside(pass, block, layer, x_ND) : projections_of(pass, block, x_ND);
   if (pass.options.keep_cache) {
     pass.result.cache.keys.push_back(made.key);
     pass.result.cache.values.push_back(made.value);

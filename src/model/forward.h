@@ -49,17 +49,17 @@ struct ForwardOptions {
 
   // A pass may start at a layer, with the residual stream given, and stop before a layer.
   int64_t first_layer = 0;
-  int64_t last_layer = -1;  // exclusive; -1: all layers, then final norm and head
-  at::Tensor residual;      // [N, D] enters first_layer; undefined: the embedding of the tokens
+  int64_t last_layer = -1;       // exclusive; -1: all layers, then final norm and head
+  at::Tensor residual;           // [N, D] enters first_layer; undefined: the embedding of the tokens
   const Known* known = nullptr;  // a saving in first_layer; no gradient flows into what is known
 
   // Where logits are wanted: flat positions [M] int64, or undefined for every position. In the last layer only these
   // positions are carried on behind the keys and values.
   at::Tensor logits_at;
-  bool want_logits = true;  // false: only captures, residual or cache are wanted
-  bool keep_cache = false;  // return the keys and values of this pass
+  bool want_logits = true;    // false: only captures, residual or cache are wanted
+  bool keep_cache = false;    // return the keys and values of this pass
   bool keep_queries = false;  // and the queries
-  bool training = false;    // LoRA dropout
+  bool training = false;      // LoRA dropout
   uint64_t dropout_seed = 0;
 
   // The type of matrix products where weights are fp32: kFloat, or kBFloat16 for mixed precision.

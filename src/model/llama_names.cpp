@@ -46,8 +46,10 @@ std::vector<NamedLinear> llama_linears(Model& model) {
     Block& block = model.blocks[layer];
     const std::string attention = fmt::format("model.layers.{}.self_attn.", layer);
     const std::string mlp = fmt::format("model.layers.{}.mlp.", layer);
-    for (const auto& [module, linear] : {std::pair{"q_proj", &block.query}, {"k_proj", &block.key},
-                                         {"v_proj", &block.value}, {"o_proj", &block.output}}) {
+    for (const auto& [module, linear] : {std::pair{"q_proj", &block.query},
+                                         {"k_proj", &block.key},
+                                         {"v_proj", &block.value},
+                                         {"o_proj", &block.output}}) {
       linears.push_back({module, attention + module, linear});
     }
     for (const auto& [module, linear] :

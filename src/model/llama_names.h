@@ -1,10 +1,10 @@
 // The name map of the Llama family (see names.h).
 #pragma once
 
-#include <vector>
-
 #include "model/model.h"
 #include "model/names.h"
+
+#include <vector>
 
 namespace introspect {
 

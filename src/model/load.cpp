@@ -1,20 +1,22 @@
-#include <cmath>
-
-#include <ATen/Functions.h>
-#include <nlohmann/json.hpp>
-
 #include "base/error.h"
 #include "base/random.h"
 #include "base/safetensors.h"
 #include "model/model.h"
 #include "model/names.h"
 
+#include <cmath>
+
+#include <ATen/Functions.h>
+#include <nlohmann/json.hpp>
+
 namespace introspect {
 
 namespace {
 
 // Tables of cosines that some old checkpoints store; they are recomputed here.
-bool is_rotary_table(const std::string& name) { return name.find("rotary_emb.inv_freq") != std::string::npos; }
+bool is_rotary_table(const std::string& name) {
+  return name.find("rotary_emb.inv_freq") != std::string::npos;
+}
 
 std::string shape_text(at::IntArrayRef shape) {
   std::string text = "[";
@@ -31,8 +33,9 @@ void check_nothing_left(const Checkpoint& checkpoint, const std::vector<NamedWei
     if (!known) unknown.push_back(name);
   }
   if (!unknown.empty()) {
-    fail("model", fmt::format("{} tensors that a {} of this config.json does not have, the first '{}' ({})",
-                              unknown.size(), model.config.family, unknown.front(), folder.string()),
+    fail("model",
+         fmt::format("{} tensors that a {} of this config.json does not have, the first '{}' ({})", unknown.size(),
+                     model.config.family, unknown.front(), folder.string()),
          "config.json may belong to another checkpoint");
   }
 }

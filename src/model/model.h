@@ -1,6 +1,8 @@
 // A language model as plain structs of tensors. Shapes: D d_model, H heads, K kv_heads, E head_dim, F d_mlp, V vocab.
 #pragma once
 
+#include "model/config.h"
+
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -8,16 +10,14 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "model/config.h"
-
 namespace introspect {
 
 // A low-rank update of a linear layer: W x + scale * B A x (PEFT's LoRA).
 struct Lora {
-  at::Tensor a;       // [rank, in]
-  at::Tensor b;       // [out, rank]
-  double scale = 1;   // alpha / rank
-  double dropout = 0; // on x, while training
+  at::Tensor a;        // [rank, in]
+  at::Tensor b;        // [out, rank]
+  double scale = 1;    // alpha / rank
+  double dropout = 0;  // on x, while training
 };
 
 struct Linear {
@@ -27,17 +27,17 @@ struct Linear {
 };
 
 struct Block {
-  at::Tensor attention_norm;      // [D]
-  Linear query;                   // [H*E, D]
-  Linear key;                     // [K*E, D]
-  Linear value;                   // [K*E, D]
-  Linear output;                  // [D, H*E]
-  at::Tensor query_norm;          // [E], or undefined
-  at::Tensor key_norm;            // [E], or undefined
-  at::Tensor mlp_norm;            // [D]
-  Linear gate;                    // [F, D]
-  Linear up;                      // [F, D]
-  Linear down;                    // [D, F]
+  at::Tensor attention_norm;  // [D]
+  Linear query;               // [H*E, D]
+  Linear key;                 // [K*E, D]
+  Linear value;               // [K*E, D]
+  Linear output;              // [D, H*E]
+  at::Tensor query_norm;      // [E], or undefined
+  at::Tensor key_norm;        // [E], or undefined
+  at::Tensor mlp_norm;        // [D]
+  Linear gate;                // [F, D]
+  Linear up;                  // [F, D]
+  Linear down;                // [D, F]
 };
 
 struct Model {

@@ -43,7 +43,9 @@ std::vector<NamedWeight> named_weights(Model& model) {
   return family_of(model.config).weights(model);
 }
 
-std::vector<NamedLinear> named_linears(Model& model) { return family_of(model.config).linears(model); }
+std::vector<NamedLinear> named_linears(Model& model) {
+  return family_of(model.config).linears(model);
+}
 
 std::vector<WeightShape> expected_weights(const ModelConfig& config) {
   Model model;

@@ -2,13 +2,13 @@
 // A family is added by one file <family>_names.cpp and one line in names.cpp.
 #pragma once
 
+#include "model/config.h"
+
 #include <cstdint>
 #include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
-
-#include "model/config.h"
 
 namespace introspect {
 

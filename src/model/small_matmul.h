@@ -11,7 +11,9 @@ namespace introspect::kernel {
 typedef float Vector __attribute__((vector_size(64), aligned(4), may_alias));
 constexpr int64_t vector_width = 16;
 
-inline int64_t padded(int64_t columns) { return (columns + vector_width - 1) / vector_width * vector_width; }
+inline int64_t padded(int64_t columns) {
+  return (columns + vector_width - 1) / vector_width * vector_width;
+}
 
 // C[0..Rows)[0..Columns*16) (+)= A B for a tile held in registers.
 template <int Rows, int Columns>
@@ -41,9 +43,9 @@ template <int Rows, int Columns>
 }
 
 template <int Rows>
-[[gnu::always_inline]] inline void tile_row(float* c, int64_t c_stride, const float* a, int64_t a_row,
-                                            int64_t a_column, const float* b, int64_t b_stride, int64_t depth,
-                                            int64_t columns, bool accumulate) {
+[[gnu::always_inline]] inline void tile_row(float* c, int64_t c_stride, const float* a, int64_t a_row, int64_t a_column,
+                                            const float* b, int64_t b_stride, int64_t depth, int64_t columns,
+                                            bool accumulate) {
   int64_t column = 0;
   for (; column + 2 * vector_width <= columns; column += 2 * vector_width) {
     tile<Rows, 2>(c + column, c_stride, a, a_row, a_column, b + column, b_stride, depth, accumulate);
@@ -60,13 +62,16 @@ template <int Rows>
                                                 int64_t depth, int64_t columns, bool accumulate) {
   int64_t row = 0;
   for (; row + 6 <= rows; row += 6) {
-    tile_row<6>(c + row * c_stride, c_stride, a + row * a_row, a_row, a_column, b, b_stride, depth, columns, accumulate);
+    tile_row<6>(c + row * c_stride, c_stride, a + row * a_row, a_row, a_column, b, b_stride, depth, columns,
+                accumulate);
   }
   for (; row + 2 <= rows; row += 2) {
-    tile_row<2>(c + row * c_stride, c_stride, a + row * a_row, a_row, a_column, b, b_stride, depth, columns, accumulate);
+    tile_row<2>(c + row * c_stride, c_stride, a + row * a_row, a_row, a_column, b, b_stride, depth, columns,
+                accumulate);
   }
   if (row < rows) {
-    tile_row<1>(c + row * c_stride, c_stride, a + row * a_row, a_row, a_column, b, b_stride, depth, columns, accumulate);
+    tile_row<1>(c + row * c_stride, c_stride, a + row * a_row, a_row, a_column, b, b_stride, depth, columns,
+                accumulate);
   }
 }
 

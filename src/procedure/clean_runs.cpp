@@ -45,7 +45,8 @@ at::Tensor index_tensor(const std::vector<int64_t>& rows, const at::Device& devi
 std::vector<int64_t> argmax_rows(const at::Tensor& logits) {
   const auto [value, index] = logits.max(1);
   if (value.isnan().any().item<bool>()) {
-    fail("sweep", "the target's logits are not numbers (NaN)", "were its weights damaged, or is its type too narrow?");
+    fail("procedure", "the target's logits are not numbers (NaN)",
+         "were its weights damaged, or is its type too narrow?");
   }
   const at::Tensor best = index.to(at::kCPU).contiguous();
   const int64_t* begin = best.data_ptr<int64_t>();

@@ -3,6 +3,7 @@
 #include "base/progress.h"
 #include "base/random.h"
 #include "model/forward.h"
+#include "procedure/clean_runs.h"
 #include "procedure/options.h"
 #include "procedure/render.h"
 
@@ -42,8 +43,8 @@ std::vector<bool> said_rightly(const Model& model, const std::vector<Probe>& pro
   }
   ForwardOptions options;
   options.logits_at = at::tensor(rows, at::kLong);
-  const at::Tensor best = forward(model, pack(sequences), options).logits.argmax(-1).to(at::kCPU).contiguous();
-  const int64_t* said = best.data_ptr<int64_t>();
+  const std::vector<int64_t> best = argmax_rows(forward(model, pack(sequences), options).logits);
+  auto said = best.begin();
   std::vector<bool> right;
   for (const Probe& probe : probes) {
     right.push_back(std::equal(probe.tokens.end() - probe.answer, probe.tokens.end(), said));

@@ -1,11 +1,14 @@
 #include "procedure/options.h"
 
 #include "base/error.h"
+#include "text/chat_template.h"
 
 #include <algorithm>
+#include <memory>
 #include <set>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 namespace introspect {
 
@@ -31,6 +34,21 @@ std::string statement_text(const std::string& template_text, const std::string& 
     fail("prompt", fmt::format("template: got \"{}\", expected {{subject}} in it", template_text));
   std::string text = template_text;
   return text.replace(at, subject_mark.size(), subject);
+}
+
+PromptStyle with_chat_template(PromptStyle style, const Tokenizer& tokenizer, const std::string& system) {
+  const auto chat = std::make_shared<const ChatTemplate>(ChatTemplate::of(tokenizer, "the target's chat template"));
+  style.add_special = false;  // the template writes its own
+  style.chat = [chat, system](const std::string& user, const std::string& cue) {
+    ChatRequest request;
+    request.messages = Json::array();
+    if (!system.empty()) request.messages.push_back({{"role", "system"}, {"content", system}});
+    request.messages.push_back({{"role", "user"}, {"content", user}});
+    request.messages.push_back({{"role", "assistant"}, {"content", cue}});
+    request.continue_final_message = true;
+    return chat->render(request);
+  };
+  return style;
 }
 
 TargetPrompt target_prompt(const std::string& template_text, const std::string& subject,

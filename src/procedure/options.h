@@ -11,6 +11,7 @@
 
 #include "base/random.h"
 #include "procedure/records.h"
+#include "text/tokenizer.h"
 
 #include <cstddef>
 #include <functional>
@@ -36,6 +37,10 @@ struct PromptStyle {
   std::function<std::string(const std::string& user, const std::string& cue)> chat;
   bool add_special = true;  // let the tokenizer put its BOS in front; a chat template usually writes its own
 };
+
+// The style with the tokenizer's own chat template: a system turn if `system` is not empty, the user's turn, and the
+// assistant's begun with the cue. Throws Error for a tokenizer without template.
+PromptStyle with_chat_template(PromptStyle style, const Tokenizer& tokenizer, const std::string& system);
 
 struct TargetPrompt {
   std::string text;

@@ -25,13 +25,14 @@ struct PatchingSettings {
   SweepSettings sweep;
   BalanceSettings balance;
   PromptStyle style;
-  std::string style_name = "plain";      // names `style` in the record: a chat template is a function
+  std::string style_name = "plain";      // or "chat": with the target's chat template
+  std::string system;                    // chat: the text of the system turn; empty: none
   std::vector<std::string> token_types;  // positions to patch, by token type; empty: all
   int64_t prompts_per_chunk = 32;        // what an interrupted sweep loses at most
 };
 
 // One flat table, as dataset.json and recipes have it, and back; absent keys keep their defaults, an unknown key is an
-// Error. The style's chat template is not in it.
+// Error.
 Json patching_settings_to_json(const PatchingSettings& settings);
 PatchingSettings parse_patching_settings(const Json& table, const std::string& label);
 

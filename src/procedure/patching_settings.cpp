@@ -41,6 +41,7 @@ Json patching_settings_to_json(const PatchingSettings& settings) {
           {"max_share", settings.balance.max_share},
           {"token_types", settings.token_types},
           {"style", settings.style_name},
+          {"system", settings.system},
           {"instruction", settings.style.instruction},
           {"joiner", settings.style.joiner},
           {"refusal", settings.style.refusal},
@@ -78,12 +79,16 @@ PatchingSettings parse_patching_settings(const Json& table, const std::string& l
   read("max_share", made.balance.max_share);
   read("token_types", made.token_types);
   read("style", made.style_name);
+  read("system", made.system);
   read("instruction", made.style.instruction);
   read("joiner", made.style.joiner);
   read("refusal", made.style.refusal);
   read("cue", made.style.cue);
   made.seed = static_cast<uint64_t>(seed);
   made.sweep.compute = parse_dtype(compute, label);
+  if (made.style_name != "plain" && made.style_name != "chat") {
+    fail_usage("patching", fmt::format("style: got \"{}\", expected plain or chat ({})", made.style_name, label));
+  }
   if (made.sweep.rows_per_pass < 1 || made.prompts_per_chunk < 1) {
     fail_usage("patching", fmt::format("rows_per_pass and prompts_per_chunk: got {} and {}, expected at least 1 ({})",
                                        made.sweep.rows_per_pass, made.prompts_per_chunk, label));
@@ -94,8 +99,10 @@ PatchingSettings parse_patching_settings(const Json& table, const std::string& l
 std::vector<PatchPrompt> make_patch_prompts(const Model& model, const Tokenizer& tokenizer, const FactTable& facts,
                                             const PatchingSettings& settings, DropReport& dropped) {
   std::vector<PatchPrompt> prompts;
+  const PromptStyle style =
+      settings.style_name == "chat" ? with_chat_template(settings.style, tokenizer, settings.system) : settings.style;
   for (const FactPair& pair : make_pairs(facts, settings.pairs, settings.seed, dropped)) {
-    PatchPrompt prompt = make_patch_prompt(tokenizer, pair, settings.style, settings.token_types);
+    PatchPrompt prompt = make_patch_prompt(tokenizer, pair, style, settings.token_types);
     const auto longest = std::max(std::ssize(prompt.tokens.tokens) + std::ssize(prompt.answer) - 1,
                                   std::ssize(prompt.counterfactual_tokens.tokens));
     if (longest > model.config.max_positions) prompt.cells.problem = "prompt longer than the model's positions";

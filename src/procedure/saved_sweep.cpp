@@ -95,8 +95,8 @@ bool read_chunk(const fs::path& file, const std::vector<SweepPrompt>& prompts, s
          "remove the file to compute it again");
   }
   for (size_t i = begin; i < end; ++i) {
-    results[i] = parse_line(lines[i - begin], i, prompts[i], blocks,
-                            fmt::format("{}:{}", file.string(), i - begin + 1));
+    results[i] =
+        parse_line(lines[i - begin], i, prompts[i], blocks, fmt::format("{}:{}", file.string(), i - begin + 1));
   }
   return true;
 }

@@ -1,13 +1,13 @@
 #include "train/checkpoint.h"
 
+#include "base/error.h"
+#include "base/safetensors.h"
+
 #include <algorithm>
 
 #include <ATen/core/Tensor.h>
 #include <c10/core/GradMode.h>
 #include <nlohmann/json.hpp>
-
-#include "base/error.h"
-#include "base/safetensors.h"
 
 namespace introspect {
 
@@ -33,8 +33,9 @@ TrainingState load_training_state(const fs::path& file) {
 void TrainingState::copy_into(const NamedTensors& wanted, const std::string& prefix) const {
   c10::NoGradGuard guard;
   for (const auto& [name, tensor] : wanted) {
-    const auto found = std::find_if(tensors.begin(), tensors.end(),
-                                    [&, &short_name = name](const auto& each) { return each.first == prefix + short_name; });
+    const auto found = std::find_if(tensors.begin(), tensors.end(), [&, &short_name = name](const auto& each) {
+      return each.first == prefix + short_name;
+    });
     if (found == tensors.end() || found->second.sizes() != tensor.sizes()) {
       fail("checkpoint", fmt::format("'{}' is missing or has another shape", prefix + name),
            "the checkpoint belongs to another run; remove it to start afresh");

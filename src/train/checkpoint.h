@@ -1,15 +1,14 @@
 // The state of a training run in one file: tensors, and a JSON text for everything else. Written atomically.
 #pragma once
 
+#include "base/json.h"
+
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
-
 #include <nlohmann/json.hpp>
-
-#include "base/json.h"
 
 namespace introspect {
 

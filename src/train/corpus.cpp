@@ -1,16 +1,16 @@
 #include "train/corpus.h"
 
-#include <algorithm>
-#include <map>
-#include <set>
-
-#include <nlohmann/json.hpp>
-
 #include "base/error.h"
 #include "base/files.h"
 #include "procedure/options.h"
 #include "procedure/records.h"
 #include "procedure/render.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include <nlohmann/json.hpp>
 
 namespace introspect {
 
@@ -107,9 +107,7 @@ class FactDrawer {
     drawn.template_index = random.below(drawn.relation->templates.size());
     return drawn;
   }
-  std::string describe() const {
-    return fmt::format("{} facts of {} relations", all_.size(), table_.relations.size());
-  }
+  std::string describe() const { return fmt::format("{} facts of {} relations", all_.size(), table_.relations.size()); }
 
  private:
   FactTable table_;
@@ -158,7 +156,10 @@ class OptionSource : public TextSource {
  public:
   OptionSource(const fs::path& facts, const Tokenizer& tokenizer, int64_t context, double answer_weight,
                double prompt_weight)
-      : facts_(facts), tokenizer_(tokenizer), context_(context), answer_weight_(answer_weight),
+      : facts_(facts),
+        tokenizer_(tokenizer),
+        context_(context),
+        answer_weight_(answer_weight),
         prompt_weight_(prompt_weight) {}
 
   Document next(Random& random) override { return make(random); }
@@ -180,7 +181,8 @@ class OptionSource : public TextSource {
     append(document, tokenizer_.encode_plain(prompt.prompt), prompt_weight_);
     append(document, tokenizer_.encode_plain(prompt.answer), answer_weight_);
     if (std::ssize(document.tokens) > context_) {
-      fail("corpus", fmt::format("an option prompt of {} tokens, expected at most {}", document.tokens.size(), context_),
+      fail("corpus",
+           fmt::format("an option prompt of {} tokens, expected at most {}", document.tokens.size(), context_),
            "raise the context");
     }
     return document;

@@ -1,14 +1,14 @@
 // Text to train on: a mixture of kinds of text, each with its weight, cut into documents of tokens.
 #pragma once
 
+#include "base/json.h"
+#include "base/random.h"
+#include "text/tokenizer.h"
+
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include "base/json.h"
-#include "base/random.h"
-#include "text/tokenizer.h"
 
 namespace introspect {
 

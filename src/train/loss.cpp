@@ -1,9 +1,9 @@
 #include "train/loss.h"
 
+#include "model/kernels.h"
+
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
-
-#include "model/kernels.h"
 
 namespace introspect {
 

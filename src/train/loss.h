@@ -1,12 +1,12 @@
 // The loss of packed documents and where its gradient goes.
 #pragma once
 
+#include "model/forward.h"
+#include "train/corpus.h"
+
 #include <vector>
 
 #include <ATen/core/Tensor.h>
-
-#include "model/forward.h"
-#include "train/corpus.h"
 
 namespace introspect {
 

@@ -1,13 +1,13 @@
 #include "train/optimizer.h"
 
+#include "base/error.h"
+
 #include <algorithm>
 #include <cmath>
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <c10/core/GradMode.h>
-
-#include "base/error.h"
 
 namespace introspect {
 
@@ -74,8 +74,8 @@ double Optimizer::step(double scale) {
     if (each.rule == UpdateRule::muon) {
       first_[i].mul_(settings_.momentum).add_(gradient);
       const at::Tensor direction = orthogonalised(gradient + settings_.momentum * first_[i]);
-      const double shape = std::sqrt(std::max(1.0, static_cast<double>(gradient.size(0)) /
-                                                       static_cast<double>(gradient.size(1))));
+      const double shape =
+          std::sqrt(std::max(1.0, static_cast<double>(gradient.size(0)) / static_cast<double>(gradient.size(1))));
       each.tensor.add_(direction, -rate * shape);
     } else {
       first_[i].mul_(settings_.beta1).add_(gradient, 1 - settings_.beta1);
@@ -100,8 +100,8 @@ std::vector<std::pair<std::string, at::Tensor>> Optimizer::state() const {
 void Optimizer::restore(int64_t steps, const std::vector<std::pair<std::string, at::Tensor>>& state) {
   steps_ = steps;
   for (auto& [name, tensor] : this->state()) {
-    const auto found =
-        std::find_if(state.begin(), state.end(), [&, &wanted = name](const auto& each) { return each.first == wanted; });
+    const auto found = std::find_if(state.begin(), state.end(),
+                                    [&, &wanted = name](const auto& each) { return each.first == wanted; });
     if (found == state.end() || found->second.sizes() != tensor.sizes()) {
       fail("optimizer", fmt::format("'{}' is missing from the checkpoint or has another shape", name));
     }
@@ -114,9 +114,12 @@ double Schedule::at(int64_t step) const {
   const int64_t length = std::max<int64_t>(1, total - warm_up);
   const double done = std::clamp(static_cast<double>(step - warm_up) / static_cast<double>(length), 0.0, 1.0);
   switch (kind) {
-    case Kind::constant: return 1;
-    case Kind::cosine: return final_fraction + (1 - final_fraction) * 0.5 * (1 + std::cos(M_PI * done));
-    case Kind::linear: return 1 - (1 - final_fraction) * done;
+    case Kind::constant:
+      return 1;
+    case Kind::cosine:
+      return final_fraction + (1 - final_fraction) * 0.5 * (1 + std::cos(M_PI * done));
+    case Kind::linear:
+      return 1 - (1 - final_fraction) * done;
   }
   return 1;
 }

@@ -1,14 +1,5 @@
 #include "train/pretrain.h"
 
-#include <chrono>
-#include <cmath>
-#include <fstream>
-#include <set>
-
-#include <ATen/Functions.h>
-#include <ATen/Parallel.h>
-#include <nlohmann/json.hpp>
-
 #include "base/error.h"
 #include "base/files.h"
 #include "base/progress.h"
@@ -19,6 +10,15 @@
 #include "train/loss.h"
 #include "train/optimizer.h"
 #include "train/rate.h"
+
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <set>
+
+#include <ATen/Functions.h>
+#include <ATen/Parallel.h>
+#include <nlohmann/json.hpp>
 
 namespace introspect {
 
@@ -49,9 +49,12 @@ Settings read_settings(const Json& recipe, const std::string& label, int64_t see
   s.final_fraction = json_get_or<double>(t, "final_fraction", 0.0, label);
   s.schedule = json_get_or<std::string>(t, "schedule", "cosine", label);
   s.compute = json_get_or<std::string>(t, "compute", "auto", label);
-  for (const auto& [value, name] : {std::pair{s.tokens, "tokens"}, {s.batch_tokens, "batch_tokens"},
-                                    {s.pass_tokens, "pass_tokens"}, {s.context, "context"}}) {
-    if (value < 2) fail_usage("pretrain", fmt::format("training.{}: got {}, expected at least 2 ({})", name, value, label));
+  for (const auto& [value, name] : {std::pair{s.tokens, "tokens"},
+                                    {s.batch_tokens, "batch_tokens"},
+                                    {s.pass_tokens, "pass_tokens"},
+                                    {s.context, "context"}}) {
+    if (value < 2)
+      fail_usage("pretrain", fmt::format("training.{}: got {}, expected at least 2 ({})", name, value, label));
   }
   return s;
 }
@@ -109,8 +112,8 @@ NamedTensors weights_of(Model& model) {
 }
 
 void copy_tokenizer(const fs::path& from, const fs::path& to) {
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json",
-                           "chat_template.jinja"}) {
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "generation_config.json", "chat_template.jinja"}) {
     if (fs::exists(from / name)) fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing);
   }
 }
@@ -119,11 +122,12 @@ void copy_tokenizer(const fs::path& from, const fs::path& to) {
 
 void check_pretrain_recipe(const Json& json, const std::string& label) {
   const std::pair<const char*, std::set<std::string>> known[] = {
-      {"model", {"start_from", "tokenizer", "family", "d_model", "layers", "heads", "kv_heads", "head_dim", "d_mlp",
-                 "max_positions", "rope_theta", "tied_embeddings"}},
-      {"training", {"seed", "tokens", "batch_tokens", "pass_tokens", "context", "warm_up", "report_steps",
-                    "checkpoint_steps", "learning_rate", "muon_rate", "weight_decay", "clip_norm", "final_fraction",
-                    "schedule", "compute"}}};
+      {"model",
+       {"start_from", "tokenizer", "family", "d_model", "layers", "heads", "kv_heads", "head_dim", "d_mlp",
+        "max_positions", "rope_theta", "tied_embeddings"}},
+      {"training",
+       {"seed", "tokens", "batch_tokens", "pass_tokens", "context", "warm_up", "report_steps", "checkpoint_steps",
+        "learning_rate", "muon_rate", "weight_decay", "clip_norm", "final_fraction", "schedule", "compute"}}};
   for (const auto& [key, value] : json.items()) {
     if (key != "model" && key != "training" && key != "text" && key != "kind" && key != "description") {
       fail_usage("recipe", fmt::format("unknown key '{}' ({})", key, label));
@@ -159,8 +163,7 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
 
   const bool continued = table.contains("start_from");
   const fs::path start_from = continued ? base / json_get<std::string>(table, "start_from", label) : fs::path();
-  const fs::path tokenizer_folder =
-      continued ? start_from : base / json_get<std::string>(table, "tokenizer", label);
+  const fs::path tokenizer_folder = continued ? start_from : base / json_get<std::string>(table, "tokenizer", label);
   const Tokenizer tokenizer = Tokenizer::open(tokenizer_folder);
   Model model = continued ? load_model(start_from)
                           : create_model(config_of_recipe(table, tokenizer, label), static_cast<uint64_t>(s.seed));
@@ -247,12 +250,16 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     result.tokens_per_second = static_cast<double>(tokens_here) / seconds;
     result.product_share = result.tokens_per_second * operations_per_token(model) / rate;
-    progress.note(fmt::format("loss {:.3f} | {:.0f} tokens/s | {:.0f}% of products", smooth,
-                              result.tokens_per_second, 100 * result.product_share));
+    progress.note(fmt::format("loss {:.3f} | {:.0f} tokens/s | {:.0f}% of products", smooth, result.tokens_per_second,
+                              100 * result.product_share));
     progress.advance();
     if (step % s.report_steps == 0 || step == steps) {
-      Json line{{"step", step}, {"tokens", result.tokens}, {"loss", smooth}, {"gradient_norm", norm},
-                {"tokens_per_second", result.tokens_per_second}, {"product_share", result.product_share}};
+      Json line{{"step", step},
+                {"tokens", result.tokens},
+                {"loss", smooth},
+                {"gradient_norm", norm},
+                {"tokens_per_second", result.tokens_per_second},
+                {"product_share", result.product_share}};
       for (const auto& [name, set] : held_out) line["held_out"][name] = mean_loss(model, set, compute);
       log << line.dump() << std::endl;
     }
@@ -267,8 +274,11 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
   copy_tokenizer(tokenizer_folder, folder);
   Json final_losses;
   for (const auto& [name, set] : held_out) final_losses[name] = mean_loss(model, set, compute);
-  record.add("result", {{"steps", steps}, {"tokens", result.tokens}, {"training_loss", smooth},
-                        {"held_out_loss", final_losses}, {"tokens_per_second", result.tokens_per_second},
+  record.add("result", {{"steps", steps},
+                        {"tokens", result.tokens},
+                        {"training_loss", smooth},
+                        {"held_out_loss", final_losses},
+                        {"tokens_per_second", result.tokens_per_second},
                         {"share_of_matrix_product_rate", result.product_share}});
   record.complete();
   fs::remove_all(folder / "checkpoint");

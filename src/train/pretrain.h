@@ -1,13 +1,13 @@
 // Training a small model from scratch on a mixture of texts: the toolkit's way to make controlled subjects.
 #pragma once
 
+#include "base/json.h"
+#include "base/run_record.h"
+
 #include <functional>
 #include <string>
 
 #include <nlohmann/json.hpp>
-
-#include "base/json.h"
-#include "base/run_record.h"
 
 namespace introspect {
 
@@ -25,9 +25,9 @@ void check_pretrain_recipe(const Json& json, const std::string& label);
 // the recipe's. `say` receives the lines of the opening box and of progress. Throws Error if the loss is not finite.
 struct PretrainResult {
   int64_t steps = 0, tokens = 0;
-  double loss = 0;             // of the last report
+  double loss = 0;  // of the last report
   double tokens_per_second = 0;
-  double product_share = 0;    // floating-point operations a second over the measured matrix-product rate
+  double product_share = 0;  // floating-point operations a second over the measured matrix-product rate
 };
 PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, int64_t seed_override,
                         const std::function<void(const std::string&)>& say);

@@ -1,12 +1,12 @@
 #include "train/rate.h"
 
+#include "base/error.h"
+
 #include <algorithm>
 #include <chrono>
 
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
-
-#include "base/error.h"
 
 namespace introspect {
 
@@ -47,11 +47,16 @@ at::ScalarType choose_compute(const std::string& name) {
 
 std::string dtype_name(at::ScalarType dtype) {
   switch (dtype) {
-    case at::kFloat: return "fp32";
-    case at::kBFloat16: return "bf16";
-    case at::kHalf: return "fp16";
-    case at::kDouble: return "fp64";
-    default: return "other";
+    case at::kFloat:
+      return "fp32";
+    case at::kBFloat16:
+      return "bf16";
+    case at::kHalf:
+      return "fp16";
+    case at::kDouble:
+      return "fp64";
+    default:
+      return "other";
   }
 }
 

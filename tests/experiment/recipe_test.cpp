@@ -1,8 +1,8 @@
 // Recipes: what is read, what is refused, and that every shipped one holds; jobs side by side.
 #include "experiment/recipe.h"
 
-#include "base/temporary_folder.h"
 #include "base/parallel.h"
+#include "base/temporary_folder.h"
 #include "train/small_world.h"
 
 #include <atomic>
@@ -96,6 +96,43 @@ TEST(Recipe, AVariantChangesWhatItNamesAndKeepsTheRest) {
   EXPECT_EQ(changed.explainer.injection.policy, InjectionPolicy::raw);
   EXPECT_TRUE(changed.explainer.style.blank_in_brackets);
   EXPECT_EQ(recipe.variants[0].training.explainer.injection.scale, 1);
+}
+
+TEST(Recipe, ASearchAndAProjection) {
+  Json json = good();
+  EXPECT_FALSE(parse_recipe(json, "/home/x/recipe.toml").search.has_value());
+  json["search"] = {
+      {"steps", 3},
+      {"setting", Json::array({{{"name", "slow"}, {"train", {{"learning_rate", 1e-4}}}},
+                               {{"name", "loud"}, {"train", {{"explainer", {{"injection", {{"scale", 9.0}}}}}}}}})}};
+  json["projection"] = {{"tokens", 100}, {"text", Json::array({{{"kind", "statements"}, {"facts", "facts"}}})}};
+  json["train"]["explainer"]["injection"]["projection"] = "least_squares";
+  const Recipe recipe = parse_recipe(json, "/home/x/recipe.toml");
+  ASSERT_EQ(recipe.search->settings.size(), 2u);
+  EXPECT_EQ(recipe.search->steps, 3);
+  EXPECT_EQ(recipe.projection->tokens, 100);
+  EXPECT_EQ(recipe.projection->base, "/home/x");
+  // what was chosen changes the plain settings, and a variant has the last word
+  const Json &slow = recipe.search->settings[0].changes, &loud = recipe.search->settings[1].changes;
+  EXPECT_EQ(training_of(recipe, recipe.variants[1], slow).learning_rate, 1e-4);
+  EXPECT_EQ(training_of(recipe, recipe.variants[1], slow).vectors, VectorCondition::zero);
+  EXPECT_EQ(training_of(recipe, recipe.variants[0], loud).explainer.injection.scale, 9);
+  EXPECT_EQ(training_of(recipe, recipe.variants[1], loud).explainer.injection.scale, 2);
+  EXPECT_EQ(training_of(recipe, recipe.variants[0], {}).learning_rate, 1e-3);
+
+  const auto error = [&](const char* pointer, const Json& value) {
+    Json changed = json;
+    changed[Json::json_pointer(pointer)] = value;
+    return error_of([&] { parse_recipe(changed, "recipe.toml"); });
+  };
+  EXPECT_TRUE(holds(error("/search/colour", 1), "search.colour"));
+  EXPECT_TRUE(holds(error("/search/setting/0/colour", 1), "search.setting.colour"));
+  EXPECT_TRUE(holds(error("/search/setting/0/train/colour", 1), "colour"));
+  EXPECT_TRUE(holds(error("/search/setting/0/name", "loud"), "two search settings are called 'loud'"));
+  EXPECT_TRUE(holds(error("/search/steps", 0), "search.steps: got 0"));
+  EXPECT_TRUE(holds(error("/projection/colour", 1), "projection.colour"));
+  json.erase("projection");
+  EXPECT_TRUE(holds(error_of([&] { parse_recipe(json, "recipe.toml"); }), "[projection]"));
 }
 
 TEST(Recipe, UnknownKeysAreErrorsEverywhere) {

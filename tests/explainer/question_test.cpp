@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include <nlohmann/json.hpp>
+
 namespace introspect {
 namespace {
 
@@ -122,6 +124,26 @@ TEST(Question, SlotsWrittenInTheDataStayText) {
   EXPECT_EQ(std::count(question.tokens.begin(), question.tokens.end(), *tokenizer().eos()), 0);
   EXPECT_EQ(std::count(question.answer.begin(), question.answer.end(), slot().slot), 0);
   EXPECT_TRUE(holds(tokenizer().decode(question.tokens), "{v} and <|end_of_text|>")) << "data is no template";
+}
+
+TEST(Question, AUsersTurnInTheChatTemplate) {
+  const BpeTrainer trainer = world::trained_bpe();
+  Json config = Json::parse(trainer.config_json());
+  config["chat_template"] =
+      "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content | trim }}{{ eos_token }}{% endfor %}"
+      "{% if add_generation_prompt %}assistant: {% endif %}";
+  const Tokenizer chat = Tokenizer::from_json(trainer.tokenizer_json(), config.dump());
+  QuestionStyle style;
+  style.chat = true;
+  style.templates = {"{s}{v}{e} at {layer}?"};
+  const Question question = make_question(chat, slot(), style, example(), 0);
+  const std::string text = chat.decode(question.tokens);
+  EXPECT_TRUE(text.starts_with("<|begin_of_text|>user: <|reserved_special_token_10|>")) << text;
+  EXPECT_TRUE(text.ends_with("?<|end_of_text|>assistant: ")) << text;
+  ASSERT_EQ(question.slots.size(), 1u);
+  EXPECT_EQ(question.tokens[static_cast<size_t>(question.slots[0])], slot().slot);
+  EXPECT_EQ(std::count(question.tokens.begin(), question.tokens.end(), *chat.bos()), 1) << "no second BOS";
+  EXPECT_TRUE(holds(error_of([&] { make_question(tokenizer(), slot(), style, example(), 0); }), "has none"));
 }
 
 TEST(Question, SeveralSlotsAndTheTargetsOwnAnswer) {

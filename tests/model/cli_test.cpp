@@ -6,6 +6,7 @@
 #include "model/generate.h"
 #include "tiny_model.h"
 
+#include <limits>
 #include <sys/wait.h>
 
 #include <nlohmann/json.hpp>
@@ -75,6 +76,16 @@ TEST_F(ModelCommands, ForwardWritesLogitsAndCaptures) {
   EXPECT_LT(difference(written.get("blocks.1.hook_resid_post"), taps[4].captured), 1e-5);
   EXPECT_LT(difference(written.get("hook_embed"), taps[5].captured), 1e-5);
   EXPECT_EQ(written.metadata().at("tokens"), "1,2,3,4");
+}
+
+TEST_F(ModelCommands, LogitsThatAreNoNumbersAreAnError) {
+  write_safetensors(folder_ / "v.safetensors", {{"v", at::full({48}, std::numeric_limits<float>::quiet_NaN())}});
+  const fs::path out = folder_ / "run.safetensors";
+  const Outcome outcome = run("forward " + path_.string() + " --tokens 1,2,3,4 --add blocks.1.hook_mlp_out@2=" +
+                              (folder_ / "v.safetensors").string() + ":v --out " + out.string());
+  EXPECT_EQ(outcome.code, 1);
+  EXPECT_TRUE(holds(outcome.error, "the logits are not finite")) << outcome.error;
+  EXPECT_TRUE(fs::exists(out));
 }
 
 TEST_F(ModelCommands, ACapturedRowGoesIntoTheNextRun) {

@@ -96,8 +96,8 @@ TEST_P(ForwardTest, WhatIsKnownOfALayerIsNotComputedAgain) {
   for (const int64_t layer : {int64_t{0}, int64_t{1}, last}) {
     ForwardOptions to;
     to.last_layer = layer;
-    const at::Tensor entering = layer == 0 ? model_.embedding.index_select(0, input_.tokens)
-                                           : forward(model_, input_, to).residual;
+    const at::Tensor entering =
+        layer == 0 ? model_.embedding.index_select(0, input_.tokens) : forward(model_, input_, to).residual;
     for (const bool narrowed : {false, true}) {
       ForwardOptions from;
       from.first_layer = layer;

@@ -40,6 +40,24 @@ TEST(Options, ChatTemplateKeepsRanges) {
   EXPECT_THROW(target_prompt("{subject} is in", "Oslo", {"Norway", "Peru"}, style), Error);
 }
 
+TEST(Options, TheTokenizersOwnChatTemplate) {
+  const Tokenizer plain = tiny::tokenizer({});
+  EXPECT_THROW(with_chat_template({}, plain, ""), Error);
+  const Tokenizer chat = tiny::tokenizer({}, R"({"bos_token": "<s>", "chat_template":
+              "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content | trim }}\n{% endfor %}"})");
+  const PromptStyle style = with_chat_template({}, chat, "Be brief.");
+  EXPECT_FALSE(style.add_special);
+  const TargetPrompt prompt = target_prompt("{subject} is in", "Oslo", {"Norway", "Peru"}, style);
+  EXPECT_EQ(prompt.text,
+            "<s>[system]Be brief.\n[user]Oslo is in\n\nRespond with one of Norway or Peru or unknown and nothing "
+            "else.\n[assistant]Response:");
+  EXPECT_EQ(prompt.text.substr(prompt.subject.begin, 4), "Oslo");
+  const FactPair pair{Split::train, "r", "{subject} is in", {"Oslo", "Norway"}, {"Lima", "Peru"}, {"Norway", "Peru"}};
+  const PatchPrompt made = make_patch_prompt(chat, pair, style, {});
+  EXPECT_EQ(made.tokens.tokens.front(), 0);
+  EXPECT_EQ(std::count(made.tokens.tokens.begin(), made.tokens.tokens.end(), 0), 1) << "one BOS";
+}
+
 TEST(Options, Choice) {
   const Relation relation{
       "r", "", {"{subject}"}, {{"a", "1"}, {"a", "2"}, {"b", "3"}, {"c", "4"}, {"d", "5"}, {"e", "6"}, {"f", "7"}}};

@@ -65,7 +65,7 @@ inline std::string byte_letters(const std::string& bytes) {
 
 // Byte-level: every byte is a token, and so is each of `words` (as the pre-tokenizer cuts them: " France", "\n\n").
 // BOS is <s>, id 0.
-inline Tokenizer tokenizer(const std::vector<std::string>& words) {
+inline Tokenizer tokenizer(const std::vector<std::string>& words, const std::string& config = {}) {
   Json vocab = {{"<s>", 0}};
   int next = 1;
   for (int byte = 0; byte < 256; ++byte) vocab[byte_letters(std::string(1, static_cast<char>(byte)))] = next++;
@@ -102,7 +102,7 @@ inline Tokenizer tokenizer(const std::vector<std::string>& words) {
                    {"ignore_merges", true},
                    {"vocab", vocab},
                    {"merges", Json::array()}};
-  return Tokenizer::from_json(json.dump());
+  return Tokenizer::from_json(json.dump(), config);
 }
 
 // Weights are made large, so that a patch matters and mistakes show.

@@ -130,7 +130,8 @@ TEST(Report, SeveralTargetsEachHaveTheirSections) {
 class Headline : public ::testing::Test {
  protected:
   // Self minus twin, and self minus self retrained without the vector, each with its p.
-  static std::string of(double twin, double twin_p, double without, double without_p) {
+  // `shuffled`: self minus self given another vector of the cell.
+  static std::string of(double twin, double twin_p, double without, double without_p, double shuffled = std::nan("")) {
     std::vector<Score> scores;
     const auto add = [&](const std::string& explainer, const std::string& condition, double difference, double p) {
       Score score;
@@ -154,6 +155,10 @@ class Headline : public ::testing::Test {
     add("self", "trained", 0, std::nan(""));
     if (!std::isnan(twin)) add("twin", "trained", -twin, twin_p);
     if (!std::isnan(without)) add("self", "retrained_without_vector", -without, without_p);
+    if (!std::isnan(shuffled)) {
+      add("self", "zero_vector", -shuffled - .1, 1e-4);
+      add("self", "shuffled_in_cell", -shuffled, shuffled > .05 ? 1e-4 : .3);
+    }
     std::string text;
     const ScoreTable table(scores, {"patching", "tiny-llama"});
     for (const std::string& sentence : headline_sentences(table)) text += sentence + "\n";
@@ -175,6 +180,11 @@ TEST_F(Headline, SaysWhatIsThereAndWhatIsNot) {
   EXPECT_TRUE(holds(of(.1, .001, .01, .4), "not shown to need the vector"));
   EXPECT_TRUE(holds(of(none, 0, none, 0), "nothing says whether this is introspection"));
   EXPECT_TRUE(holds(of(.1, .001, none, 0), "was not tested"));
+  // without a retraining the nearest control at test time speaks
+  const std::string at_test = of(.1, .001, none, 0, .09);
+  EXPECT_TRUE(holds(at_test, "9.0 points more than itself given another vector of the cell"));
+  EXPECT_TRUE(holds(at_test, "uses the vector it is given; how far it would come when trained without"));
+  EXPECT_TRUE(holds(of(.1, .001, none, 0, .01), "not shown to need the vector"));
 }
 
 TEST_F(Headline, NoSelfRow) {

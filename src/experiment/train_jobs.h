@@ -1,0 +1,26 @@
+// Explainers trained side by side.
+#pragma once
+
+#include "dataset/example.h"
+#include "explainer/train.h"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace introspect {
+
+struct TrainJob {
+  std::string name, condition;  // of the row: "self", "trained"
+  int64_t seed = 1;
+  fs::path model, folder;
+  ExplainerTraining training;
+};
+
+// Trains every job, `workers` at a time; those that are complete are kept. Progress under `title`; `say` receives a
+// line for each. Returns their results in order.
+std::vector<TrainedExplainer> train_side_by_side(const std::vector<TrainJob>& jobs, const Dataset& dataset,
+                                                 const fs::path& dataset_folder, int workers, const std::string& title,
+                                                 const std::function<void(const std::string&)>& say);
+
+}  // namespace introspect

@@ -1,0 +1,181 @@
+#include "explainer/paired.h"
+
+#include "base/error.h"
+#include "base/progress.h"
+#include "model/forward.h"
+#include "train/corpus.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <c10/core/GradMode.h>
+#include <nlohmann/json.hpp>
+
+namespace introspect {
+
+namespace {
+
+// Rows of the two models' passes that belong together.
+struct Pairs {
+  std::vector<int64_t> target, explainer;
+};
+
+// Where the text ends behind each token, to its index; a token that ends inside a character has no place of its own.
+std::map<size_t, int64_t> ends_of(const Encoding& encoding) {
+  std::map<size_t, int64_t> ends;
+  for (size_t i = 0; i < encoding.ids.size(); ++i) {
+    const auto [begin, end] = encoding.offsets[i];
+    if (end > begin) ends[end] = static_cast<int64_t>(i);
+  }
+  return ends;
+}
+
+Pairs pair_tokens(const Encoding& target, const Encoding& explainer) {
+  Pairs pairs;
+  const std::map<size_t, int64_t> there = ends_of(explainer);
+  for (const auto& [end, row] : ends_of(target)) {
+    const auto found = there.find(end);
+    if (found == there.end() || row == 0 || found->second == 0) continue;
+    pairs.target.push_back(row);
+    pairs.explainer.push_back(found->second);
+  }
+  return pairs;
+}
+
+// Residual states leaving `layers`, each [rows, D] double.
+std::vector<at::Tensor> residual_states(const Model& model, std::vector<int64_t> tokens,
+                                        const std::vector<int64_t>& layers, const std::vector<int64_t>& rows) {
+  Taps taps;
+  for (const int64_t layer : layers) taps.push_back(Tap::capture({PlaceKind::resid_post, layer}));
+  ForwardOptions options;
+  options.taps = &taps;
+  options.want_logits = false;
+  forward(model, pack({std::move(tokens)}), options);
+  const at::Tensor index = at::tensor(rows, at::kLong).to(model.embedding.device());
+  std::vector<at::Tensor> states;
+  for (const Tap& tap : taps) states.push_back(tap.captured.index_select(0, index).to(at::kCPU, at::kDouble));
+  return states;
+}
+
+// What least squares and its error need to know of n pairs (x, y).
+struct Moments {
+  at::Tensor xx, xy, y;  // X'X [d_target, d_target], X'Y [d_target, d_explainer], sum of y [d_explainer]
+  double yy = 0;         // sum of |y|^2
+  int64_t pairs = 0;
+
+  Moments(int64_t d_target, int64_t d_explainer)
+      : xx(at::zeros({d_target, d_target}, at::kDouble)),
+        xy(at::zeros({d_target, d_explainer}, at::kDouble)),
+        y(at::zeros({d_explainer}, at::kDouble)) {}
+  void add(const at::Tensor& target, const at::Tensor& explainer) {
+    xx.addmm_(target.t(), target);
+    xy.addmm_(target.t(), explainer);
+    y.add_(explainer.sum(0));
+    yy += explainer.pow(2).sum().item<double>();
+    pairs += target.size(0);
+  }
+  // 1 - sum |y - P x|^2 / sum |y - mean y|^2 for a map P [d_explainer, d_target].
+  double explained_variance(const at::Tensor& map) const {
+    const at::Tensor p = map.to(at::kDouble);
+    const double cross = (p.t() * xy).sum().item<double>();
+    const double square = (at::mm(p, xx) * p).sum().item<double>();
+    const double total = yy - y.pow(2).sum().item<double>() / static_cast<double>(pairs);
+    return 1 - (yy - 2 * cross + square) / total;
+  }
+};
+
+}  // namespace
+
+Json paired_to_json(const PairedSettings& settings) {
+  return {{"text", settings.text},
+          {"tokens", settings.tokens},
+          {"context", settings.context},
+          {"ridge", settings.ridge},
+          {"seed", settings.seed}};
+}
+
+PairedSettings parse_paired(const Json& table, const std::string& label, const fs::path& base) {
+  PairedSettings settings;
+  const Json known = paired_to_json(settings);
+  for (const auto& [key, value] : table.items()) {
+    if (!known.contains(key)) fail_usage("recipe", fmt::format("unknown key 'projection.{}' ({})", key, label));
+  }
+  settings.text = table.contains("text") ? table.at("text") : Json::array();
+  check_text_tables(settings.text, label);
+  settings.base = base;
+  settings.tokens = json_get_or<int64_t>(table, "tokens", settings.tokens, label);
+  settings.context = json_get_or<int64_t>(table, "context", settings.context, label);
+  settings.ridge = json_get_or<double>(table, "ridge", settings.ridge, label);
+  settings.seed = static_cast<uint64_t>(json_get_or<int64_t>(table, "seed", 1, label));
+  if (settings.tokens < 1 || settings.context < 2 || !(settings.ridge > 0) || !std::isfinite(settings.ridge)) {
+    fail_usage("recipe",
+               fmt::format("projection: expected tokens above 0, context above 1, ridge above 0 ({})", label));
+  }
+  return settings;
+}
+
+std::vector<FittedProjection> fit_projections(const PairedModel& target, const PairedModel& explainer,
+                                              const std::vector<int64_t>& layers, const PairedSettings& settings,
+                                              const std::function<void(int64_t)>& progress) {
+  const ModelConfig &from = target.model.config, &to = explainer.model.config;
+  const std::set<int64_t> distinct(layers.begin(), layers.end());
+  std::vector<FittedProjection> fitted;
+  std::vector<int64_t> target_layers, explainer_layers;
+  std::vector<Moments> train, held_out;
+  for (const int64_t layer : distinct) {
+    if (layer < 0 || layer >= from.layers) {
+      fail_usage("project", fmt::format("layer: got {}, expected 0 to {}", layer, from.layers - 1));
+    }
+    const int64_t there =
+        std::clamp<int64_t>(((layer + 1) * to.layers + from.layers / 2) / from.layers - 1, 0, to.layers - 1);
+    fitted.push_back({layer, there, 0, 0, {}});
+    target_layers.push_back(layer);
+    explainer_layers.push_back(there);
+    train.emplace_back(from.d_model, to.d_model);
+    held_out.emplace_back(from.d_model, to.d_model);
+  }
+
+  c10::NoGradGuard guard;
+  const int64_t context = std::min({settings.context, from.max_positions, to.max_positions});
+  Mixture mixture(settings.text, target.tokenizer, context, settings.base, settings.seed);
+  int64_t done = 0, number = 0;
+  while (done < settings.tokens) {
+    check_interrupt("project");
+    for (const Document& document : mixture.next(1)) {
+      done += std::ssize(document.tokens);
+      const std::string text = target.tokenizer.decode(document.tokens, /*skip_special_tokens=*/true);
+      Encoding of_target = target.tokenizer.encode_with_offsets(text);
+      Encoding of_explainer = explainer.tokenizer.encode_with_offsets(text);
+      for (Encoding* each : {&of_target, &of_explainer}) {
+        // re-encoded text may need a few tokens more
+        each->ids.resize(std::min<size_t>(each->ids.size(), static_cast<size_t>(context)));
+        each->offsets.resize(each->ids.size());
+      }
+      const Pairs pairs = pair_tokens(of_target, of_explainer);
+      if (pairs.target.empty()) continue;
+      const auto x = residual_states(target.model, of_target.ids, target_layers, pairs.target);
+      const auto y = residual_states(explainer.model, of_explainer.ids, explainer_layers, pairs.explainer);
+      std::vector<Moments>& into = number++ % 8 == 7 ? held_out : train;
+      for (size_t i = 0; i < fitted.size(); ++i) into[i].add(x[i], y[i]);
+    }
+    progress(std::min(done, settings.tokens));
+  }
+  for (size_t i = 0; i < fitted.size(); ++i) {
+    fitted[i].pairs = train[i].pairs;
+    if (train[i].pairs < from.d_model || held_out[i].pairs < 2) {
+      fail("project", fmt::format("got {} pairs of activations, expected at least {}", train[i].pairs, from.d_model),
+           "give more text, or more tokens");
+    }
+    fitted[i].map = fit_projection_of_sums(train[i].xx, train[i].xy, settings.ridge);
+    fitted[i].explained_variance = held_out[i].explained_variance(fitted[i].map);
+    if (!std::isfinite(fitted[i].explained_variance)) {
+      fail("project", fmt::format("the map of layer {} is not a number", fitted[i].target_layer));
+    }
+  }
+  return fitted;
+}
+
+}  // namespace introspect

@@ -1,0 +1,47 @@
+// Projections that are known before training: least-squares maps from the residual stream of one model to that of
+// another, min |h_explainer - P h_target|^2 over general text (the paper's pre-trained projections).
+#pragma once
+
+#include "base/json.h"
+#include "explainer/injection.h"
+#include "model/model.h"
+#include "text/tokenizer.h"
+
+#include <functional>
+#include <vector>
+
+namespace introspect {
+
+struct PairedSettings {
+  Json text;      // [[text]] tables of a pre-training recipe (train/corpus.h)
+  fs::path base;  // their relative paths start here
+  int64_t tokens = 40000;
+  int64_t context = 128;
+  double ridge = 1e-4;  // see fit_projection
+  uint64_t seed = 1;
+};
+Json paired_to_json(const PairedSettings& settings);
+// From a recipe's [projection] table; unknown keys are an Error.
+PairedSettings parse_paired(const Json& table, const std::string& label, const fs::path& base);
+
+struct FittedProjection {
+  int64_t target_layer = 0, explainer_layer = 0;  // residual states leaving these layers: the same share of the depth
+  int64_t pairs = 0;
+  double explained_variance = 0;  // on pairs of documents that were not fitted on (every eighth)
+  at::Tensor map;                 // [d_explainer, d_target] float32
+};
+
+struct PairedModel {
+  const Model& model;
+  const Tokenizer& tokenizer;
+};
+
+// One map for each of `layers` of the target. A pair is a place in the text where a token of both ends; the first token
+// of a document is left out, since its residual states are outliers. Two passes of every document, and sums of
+// d_target x (d_target + d_explainer) doubles a layer: no activation is kept, however long the text is. `progress`
+// receives tokens done. Throws Error for a layer the target does not have, and fewer pairs than the target's width.
+std::vector<FittedProjection> fit_projections(const PairedModel& target, const PairedModel& explainer,
+                                              const std::vector<int64_t>& layers, const PairedSettings& settings,
+                                              const std::function<void(int64_t)>& progress);
+
+}  // namespace introspect
