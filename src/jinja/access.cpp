@@ -166,8 +166,10 @@ Value arithmetic(const std::string& sign, const Value& a, const Value& b) {
   }
   if (sign == "**") {
     if (n < 0) return std::pow(x, y);
+    // only the parity of n counts for -1, 0 and 1; any other base leaves 64 bits within 63 steps
     result = 1;
-    for (int64_t i = 0; i < n && !overflow && m != 1; ++i) overflow = __builtin_mul_overflow(result, m, &result);
+    const int64_t steps = m >= -1 && m <= 1 ? n % 2 + (n > 0 ? 2 : 0) : n;
+    for (int64_t i = 0; i < steps && !overflow; ++i) overflow = __builtin_mul_overflow(result, m, &result);
   }
   if (overflow) raise("a number beyond 64 bits");
   return result;

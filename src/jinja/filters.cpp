@@ -68,6 +68,7 @@ Value mapped(const Value& value, const Arguments& given) {
 
 std::string indented(const std::string& text, const Arguments& given) {
   const Value width = given.get(0, "width", 4);
+  if (!width.is_string() && width.integer() > 1000) raise("indent: a width of more than 1,000");
   const std::string by =
       width.is_string() ? width.text() : std::string(static_cast<size_t>(std::max<int64_t>(0, width.integer())), ' ');
   const bool first = given.get(1, "first", false).truth(), blank = given.get(2, "blank", false).truth();
@@ -111,13 +112,18 @@ Value dict_sorted(const Value& value, const Arguments& given) {
   return Value::list(std::move(items));
 }
 
+Value whole_number(double real) {
+  if (!(std::abs(real) < 9e18)) raise("a number beyond 64 bits");
+  return static_cast<int64_t>(real);
+}
+
 Value number_of(const Value& value, const Arguments& given, bool whole) {
-  if (value.is_number()) return whole ? Value(static_cast<int64_t>(value.real())) : Value(value.real());
+  if (value.is_number()) return whole ? whole_number(value.real()) : Value(value.real());
   if (value.is_string()) {
     const std::string text = stripped(value.text(), Side::both);
     char* end = nullptr;
     const double real = std::strtod(text.c_str(), &end);
-    if (!text.empty() && *end == '\0') return whole ? Value(static_cast<int64_t>(real)) : Value(real);
+    if (!text.empty() && *end == '\0') return whole ? whole_number(real) : Value(real);
   }
   return given.get(0, "default", whole ? Value(0) : Value(0.0));
 }

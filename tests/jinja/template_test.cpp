@@ -92,6 +92,12 @@ TEST(Template, HostileOnesEnd) {
   EXPECT_TRUE(holds(error_of("{{ 9223372036854775807 }}"), "beyond 64 bits"));
   EXPECT_TRUE(holds(error_of("{{ 999999999999999999 * 999999 }}"), "beyond 64 bits"));
   EXPECT_TRUE(holds(error_of("{{ range(1000000) }}"), "100,000"));
+  EXPECT_TRUE(holds(error_of("{{ 'a' | indent(2147483648) }}"), "1,000"));
+  EXPECT_TRUE(holds(error_of("{{ 1e300 | int }}"), "beyond 64 bits"));
+  EXPECT_TRUE(holds(error_of("{{ 3 ** 999999999999 }}"), "beyond 64 bits"));
+  EXPECT_EQ(
+      rendered("{{ (-1) ** 999999999999 }} {{ (-1) ** 4 }} {{ 0 ** 0 }} {{ 0 ** 5 }} {{ 1 ** 99 }} {{ 2 ** 10 }}"),
+      "-1 1 1 0 1 1024");
 }
 
 }  // namespace
