@@ -19,6 +19,8 @@ const std::vector<RowName>& row_names() {
       {"next", "trained", "next (self, trained further)", RowKind::explainer},
       {"twin", "trained", "twin (another seed)", RowKind::explainer},
       {"continued_twin", "trained", "continued twin", RowKind::explainer},
+      {"self", "told_the_unpatched_answer", "self, told the unpatched answer", RowKind::explainer},
+      {"twin", "told_the_unpatched_answer", "twin, told the unpatched answer", RowKind::explainer},
       {"self", "retrained_without_vector", "self, retrained without vector", RowKind::ablation},
       {"self", "zero_vector", "self, zero vector at test", RowKind::ablation},
       {"self", "random_vector", "self, random vector at test", RowKind::ablation},
@@ -42,9 +44,12 @@ RowName row_name(const std::string& explainer, const std::string& condition) {
   RowName name{explainer, condition, spaced(explainer), RowKind::explainer};
   if (condition == "trained") return name;
   name.label = explainer == "none" ? spaced(condition) : spaced(explainer) + ", " + spaced(condition);
-  const bool about_vector =
-      condition.find("vector") != std::string::npos || condition.find("shuffled") != std::string::npos;
-  name.kind = about_vector ? RowKind::ablation : RowKind::floor;
+  const auto about = [&](const char* word) { return condition.find(word) != std::string::npos; };
+  if (explainer == "none" || about("untrained") || about("few_shot")) {
+    name.kind = RowKind::floor;
+  } else if (about("vector") || about("shuffled")) {
+    name.kind = RowKind::ablation;
+  }  // else trained in another way
   return name;
 }
 

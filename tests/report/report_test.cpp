@@ -225,6 +225,8 @@ TEST(RowNames, KnownAndUnknownRows) {
   EXPECT_EQ(row_name("qwen", "trained").kind, RowKind::explainer);
   EXPECT_EQ(row_name("twin", "shuffled_vector").label, "twin, shuffled vector");
   EXPECT_EQ(row_name("twin", "shuffled_vector").kind, RowKind::ablation);
+  EXPECT_EQ(row_name("twin", "told_everything").kind, RowKind::explainer) << "trained in another way is no floor";
+  EXPECT_EQ(row_name("twin", "few_shot").kind, RowKind::floor);
   EXPECT_EQ(row_name("none", "majority_subject").label, "majority subject");
   EXPECT_EQ(row_name("none", "majority_subject").kind, RowKind::floor);
   EXPECT_LT(row_place("self", "trained"), row_place("twin", "trained"));
