@@ -6,5 +6,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 build all
 say "running all tests"
 export INTROSPECT_FUZZ_SECONDS="${INTROSPECT_FUZZ_SECONDS:-6}"
+status=0
 # tests run beside each other; each on one thread, so that they do not fight for the cores
-OMP_NUM_THREADS=1 ctest --preset release --parallel "$(nproc)" "$@"
+OMP_NUM_THREADS=1 ctest --preset release --parallel "$(nproc)" "$@" || status=$?
+skipped=$(grep -A1 ': Skipped$' build/release/Testing/Temporary/LastTest.log | grep -v -e ': Skipped$' -e '^--$' | sort | uniq -c) || true
+if [[ -n "$skipped" ]]; then
+  say "skipped, how often and why"
+  echo "$skipped"
+fi
+exit "$status"

@@ -11,6 +11,7 @@
 #include "experiment/search.h"
 #include "experiment/train_jobs.h"
 #include "model/model.h"
+#include "train/corpus.h"
 
 #include <algorithm>
 #include <set>
@@ -170,7 +171,9 @@ std::vector<ProjectionQuality> project_step(const fs::path& target, const fs::pa
                                             const fs::path& folder) {
   Json resolved = paired_to_json(settings);
   resolved["layers"] = layers;
-  RunRecord record(folder, "project", resolved, {{"target", target}, {"explainer", explainer}});
+  std::vector<RunInput> inputs{{"target", target}, {"explainer", explainer}};
+  for (RunInput& input : text_inputs(settings.text, settings.base)) inputs.push_back(std::move(input));
+  RunRecord record(folder, "project", resolved, inputs);
   std::vector<ProjectionQuality> qualities;
   if (record.state() != StepState::complete) {
     const Model from = load_model(target), to = load_model(explainer);

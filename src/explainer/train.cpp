@@ -248,6 +248,9 @@ TrainedExplainer train_explainer(const fs::path& base_model, const Dataset& data
   TrainedExplainer result;
   std::vector<RunInput> inputs{{"base_model", base_model}, {"dataset", dataset_folder}};
   if (!t.projections.empty()) inputs.push_back({"projections", t.projections / "projections.safetensors"});
+  if (t.replay_share > 0) {
+    for (RunInput& input : text_inputs(t.replay_text, t.replay_base)) inputs.push_back(std::move(input));
+  }
   RunRecord record(folder, "train", training_to_json(t), inputs);
   if (record.state() == StepState::complete) {
     const std::string label = (folder / "run.json").string();

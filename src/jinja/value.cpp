@@ -185,7 +185,10 @@ const Value* find(const Dict& dict, const Value& key) {
 
 std::string to_json(const Value& value, int indent, bool sort_keys) {
   const std::function<std::string(const Value&, int)> write = [&](const Value& each, int depth) -> std::string {
-    const auto line = [&](int at) { return indent < 0 ? std::string() : "\n" + std::string(at * indent, ' '); };
+    const auto line = [&](int at) {
+      return indent < 0 ? std::string()
+                        : "\n" + std::string(static_cast<size_t>(at) * static_cast<size_t>(indent), ' ');
+    };
     const std::string comma = indent < 0 ? ", " : ",";
     if (each.is_none()) return "null";
     if (each.is_bool()) return each.truth() ? "true" : "false";

@@ -101,7 +101,7 @@ std::string ChatTemplate::render(const ChatRequest& request) const {
   for (const auto& [name, value] : request.variables.items()) set(variables, name, jinja::Value::from_json(value));
   set(variables, "messages", jinja::Value::from_json(request.messages));
   set(variables, "add_generation_prompt", request.add_generation_prompt);
-  const std::string rendered = template_.render(variables);
+  std::string rendered = template_.render(variables);
   if (!request.continue_final_message) return rendered;
   return cut_behind(rendered, final_text(request.messages, label_), label_);
 }

@@ -253,6 +253,21 @@ void check_text_tables(const Json& tables, const std::string& label) {
   }
 }
 
+std::vector<RunInput> text_inputs(const Json& tables, const fs::path& base) {
+  std::vector<RunInput> inputs;
+  for (const Json& table : tables) {
+    const std::string label = "recipe [[text]]", kind = json_get<std::string>(table, "kind", label);
+    if (kind == "files") {
+      for (const fs::path& path : expand_paths(json_get<std::vector<std::string>>(table, "paths", label), base)) {
+        inputs.push_back({"text " + path.filename().string(), path});
+      }
+    } else {
+      inputs.push_back({kind, base / json_get<std::string>(table, "facts", label)});
+    }
+  }
+  return inputs;
+}
+
 Mixture::Mixture(const Json& tables, const Tokenizer& tokenizer, int64_t context, const fs::path& base, uint64_t seed) {
   const std::string label = "recipe [[text]]";
   check_text_tables(tables, label);

@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "base/random.h"
+#include "base/run_record.h"
 #include "text/tokenizer.h"
 
 #include <cstdint>
@@ -43,6 +44,10 @@ std::unique_ptr<TextSource> option_source(const fs::path& facts, const Tokenizer
 
 // Throws Error for a table of an unknown kind or with an unknown key; reads no file.
 void check_text_tables(const Json& tables, const std::string& label);
+
+// The files and folders that the tables read, for a step's run.json: other text is other work. Throws Error for a path
+// that is not there.
+std::vector<RunInput> text_inputs(const Json& tables, const fs::path& base);
 
 // The [[text]] tables of a recipe: kind ("files", "statements", "options"), weight, and what each kind needs.
 // Relative paths are taken from `base`.

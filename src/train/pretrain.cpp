@@ -171,6 +171,7 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
   settings["training"]["seed"] = s.seed;
   std::vector<RunInput> inputs{{"tokenizer", tokenizer_folder / "tokenizer.json"}};
   if (continued) inputs.push_back({"start_from", start_from});
+  for (RunInput& input : text_inputs(recipe.json.at("text"), base)) inputs.push_back(std::move(input));
   RunRecord record(folder, "pretrain", settings, inputs);
   PretrainResult result;
   if (record.state() == StepState::complete) {

@@ -217,6 +217,19 @@ TEST_F(Corpus, ErrorsOfTheTables) {
   EXPECT_TRUE(holds(error_of([&] { check_text_tables(Json{{"kind", "files"}}, "x.toml"); }), "x.toml"));
 }
 
+TEST_F(Corpus, ItsFilesAreInputsOfAStep) {
+  const std::vector<RunInput> inputs = text_inputs(tables(), folder_.path());
+  ASSERT_EQ(inputs.size(), 3u);
+  EXPECT_EQ(inputs[0].path, folder_ / "text.txt");
+  EXPECT_EQ(inputs[1].path, folder_ / "facts");
+  { RunRecord first(folder_ / "step", "train", Json::object(), inputs); }
+  EXPECT_EQ(RunRecord(folder_ / "step", "train", Json::object(), inputs).state(), StepState::resume);
+  write_text(folder_ / "text.txt", world::numbered_text(1999));
+  EXPECT_TRUE(holds(error_of([&] { RunRecord(folder_ / "step", "train", Json::object(), inputs); }), "text.txt"))
+      << "other text is other work";
+  EXPECT_THROW(text_inputs(tables(), folder_ / "elsewhere"), Error);
+}
+
 class Loss : public testing::Test {
  protected:
   Model model_ = world::loud_model(world::config());
