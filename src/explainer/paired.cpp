@@ -18,11 +18,6 @@ namespace introspect {
 
 namespace {
 
-// Rows of the two models' passes that belong together.
-struct Pairs {
-  std::vector<int64_t> target, explainer;
-};
-
 // Where the text ends behind each token, to its index; a token that ends inside a character has no place of its own.
 std::map<size_t, int64_t> ends_of(const Encoding& encoding) {
   std::map<size_t, int64_t> ends;
@@ -33,31 +28,53 @@ std::map<size_t, int64_t> ends_of(const Encoding& encoding) {
   return ends;
 }
 
-Pairs pair_tokens(const Encoding& target, const Encoding& explainer) {
-  Pairs pairs;
-  const std::map<size_t, int64_t> there = ends_of(explainer);
-  for (const auto& [end, row] : ends_of(target)) {
-    const auto found = there.find(end);
-    if (found == there.end() || row == 0 || found->second == 0) continue;
-    pairs.target.push_back(row);
-    pairs.explainer.push_back(found->second);
-  }
-  return pairs;
-}
+// Documents that both models run in one pass, and the rows of the two passes that belong together: for fitting, and
+// held out.
+struct Batch {
+  std::vector<std::vector<int64_t>> target, explainer;
+  int64_t target_rows = 0, explainer_rows = 0;
+  struct Pairs {
+    std::vector<int64_t> target, explainer;
+  } pairs[2];
 
-// Residual states leaving `layers`, each [rows, D] double.
-std::vector<at::Tensor> residual_states(const Model& model, std::vector<int64_t> tokens,
-                                        const std::vector<int64_t>& layers, const std::vector<int64_t>& rows) {
+  void add(Encoding of_target, Encoding of_explainer, bool held_out, size_t context) {
+    for (Encoding* each : {&of_target, &of_explainer}) {
+      // re-encoded text may need a few tokens more
+      each->ids.resize(std::min(each->ids.size(), context));
+      each->offsets.resize(each->ids.size());
+    }
+    if (of_target.ids.empty() || of_explainer.ids.empty()) return;
+    const std::map<size_t, int64_t> there = ends_of(of_explainer);
+    Pairs& into = pairs[held_out ? 1 : 0];
+    for (const auto& [end, row] : ends_of(of_target)) {
+      const auto found = there.find(end);
+      if (found == there.end() || row == 0 || found->second == 0) continue;
+      into.target.push_back(target_rows + row);
+      into.explainer.push_back(explainer_rows + found->second);
+    }
+    target_rows += std::ssize(of_target.ids);
+    explainer_rows += std::ssize(of_explainer.ids);
+    target.push_back(std::move(of_target.ids));
+    explainer.push_back(std::move(of_explainer.ids));
+  }
+};
+
+// Residual states leaving `layers`, each [rows, D].
+std::vector<at::Tensor> residual_states(const Model& model, const std::vector<std::vector<int64_t>>& sequences,
+                                        const std::vector<int64_t>& layers) {
   Taps taps;
   for (const int64_t layer : layers) taps.push_back(Tap::capture({PlaceKind::resid_post, layer}));
   ForwardOptions options;
   options.taps = &taps;
   options.want_logits = false;
-  forward(model, pack({std::move(tokens)}), options);
-  const at::Tensor index = at::tensor(rows, at::kLong).to(model.embedding.device());
+  forward(model, pack(sequences), options);
   std::vector<at::Tensor> states;
-  for (const Tap& tap : taps) states.push_back(tap.captured.index_select(0, index).to(at::kCPU, at::kDouble));
+  for (const Tap& tap : taps) states.push_back(tap.captured);
   return states;
+}
+
+at::Tensor rows_of(const at::Tensor& states, const std::vector<int64_t>& rows) {
+  return states.index_select(0, at::tensor(rows, at::kLong).to(states.device())).to(at::kCPU, at::kDouble);
 }
 
 // What least squares and its error need to know of n pairs (x, y).
@@ -144,24 +161,21 @@ std::vector<FittedProjection> fit_projections(const PairedModel& target, const P
   int64_t done = 0, number = 0;
   while (done < settings.tokens) {
     check_interrupt("project");
-    for (const Document& document : mixture.next(1)) {
+    Batch batch;
+    for (const Document& document : mixture.next(std::min<int64_t>(2048, settings.tokens - done))) {
       done += std::ssize(document.tokens);
       const std::string text = target.tokenizer.decode(document.tokens, /*skip_special_tokens=*/true);
-      Encoding of_target = target.tokenizer.encode_with_offsets(text);
-      Encoding of_explainer = explainer.tokenizer.encode_with_offsets(text);
-      for (Encoding* each : {&of_target, &of_explainer}) {
-        // re-encoded text may need a few tokens more
-        each->ids.resize(std::min<size_t>(each->ids.size(), static_cast<size_t>(context)));
-        each->offsets.resize(each->ids.size());
-      }
-      const Pairs pairs = pair_tokens(of_target, of_explainer);
-      if (pairs.target.empty()) continue;
-      const auto x = residual_states(target.model, of_target.ids, target_layers, pairs.target);
-      const auto y = residual_states(explainer.model, of_explainer.ids, explainer_layers, pairs.explainer);
-      std::vector<Moments>& into = number++ % 8 == 7 ? held_out : train;
-      for (size_t i = 0; i < fitted.size(); ++i) into[i].add(x[i], y[i]);
+      batch.add(target.tokenizer.encode_with_offsets(text), explainer.tokenizer.encode_with_offsets(text),
+                number++ % 8 == 7, static_cast<size_t>(context));
     }
     progress(std::min(done, settings.tokens));
+    if (batch.target.empty()) continue;
+    const auto x = residual_states(target.model, batch.target, target_layers);
+    const auto y = residual_states(explainer.model, batch.explainer, explainer_layers);
+    for (size_t i = 0; i < fitted.size(); ++i) {
+      train[i].add(rows_of(x[i], batch.pairs[0].target), rows_of(y[i], batch.pairs[0].explainer));
+      held_out[i].add(rows_of(x[i], batch.pairs[1].target), rows_of(y[i], batch.pairs[1].explainer));
+    }
   }
   for (size_t i = 0; i < fitted.size(); ++i) {
     fitted[i].pairs = train[i].pairs;

@@ -37,7 +37,7 @@ struct PairedModel {
 };
 
 // One map for each of `layers` of the target. A pair is a place in the text where a token of both ends; the first token
-// of a document is left out, since its residual states are outliers. Two passes of every document, and sums of
+// of a document is left out, since its residual states are outliers. Passes of 2,048 tokens, and sums of
 // d_target x (d_target + d_explainer) doubles a layer: no activation is kept, however long the text is. `progress`
 // receives tokens done. Throws Error for a layer the target does not have, and fewer pairs than the target's width.
 std::vector<FittedProjection> fit_projections(const PairedModel& target, const PairedModel& explainer,
