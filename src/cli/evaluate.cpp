@@ -8,6 +8,7 @@
 #include "evaluate/floors.h"
 #include "evaluate/scores.h"
 #include "experiment/patching_report.h"
+#include "experiment/patching_run.h"
 #include "experiment/recipe.h"
 
 #include <cstdio>
@@ -80,18 +81,9 @@ void add_evaluate(CLI::App& app) {
       "Example: introspect evaluate --dataset runs/patches --row self:trained=runs/answers/answers.jsonl "
       "--out runs/scores");
   command->callback([options] {
-    const fs::path out = options->out;
-    RunRecord record(out, "evaluate", {{"rows", row_names_of(options->rows)}},
-                     inputs_of(options->dataset, options->rows),
-                     /*overwrite=*/true);
-    if (record.state() != StepState::complete) {
-      const Dataset dataset = load_dataset(options->dataset);
-      const std::vector<Row> rows = rows_of(options->rows, dataset);
-      save_scores(score_rows(dataset, rows, ScoreOptions{}), out / "scores.json");
-      save_comparisons(compare_rows(dataset, rows, ScoreOptions{}), out / "comparisons.json");
-      record.complete();
-    }
-    print_score_table(load_scores(out / "scores.json"));
+    const Dataset dataset = load_dataset(options->dataset);
+    print_score_table(evaluate_step(dataset, rows_of(options->rows, dataset), {{"rows", row_names_of(options->rows)}},
+                                    inputs_of(options->dataset, options->rows), options->out));
   });
 }
 

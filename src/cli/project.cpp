@@ -87,14 +87,14 @@ void add_project_command(CLI::App& app) {
     Json list = Json::array();
     for (const ProjectionQuality& each :
          project_step(options->target, options->explainer, layers, settings_of(*options), options->out)) {
-      list.push_back({{"target_layer", each.target_layer},
-                      {"explainer_layer", each.explainer_layer},
-                      {"pairs", each.pairs},
-                      {"explained_variance", each.explained_variance}});
+      list.push_back(quality_to_json(each));
       if (!options->json) {
-        std::printf("layer %lld to layer %lld   explained variance %.3f (held out; %lld pairs fitted)\n",
-                    static_cast<long long>(each.target_layer), static_cast<long long>(each.explainer_layer),
-                    each.explained_variance, static_cast<long long>(each.pairs));
+        std::printf(
+            "layer %lld to layer %lld   explained variance %.3f (%lld pairs held out, %lld fitted, %lld tokens without "
+            "partner)\n",
+            static_cast<long long>(each.target_layer), static_cast<long long>(each.explainer_layer),
+            each.explained_variance, static_cast<long long>(each.held_out_pairs), static_cast<long long>(each.pairs),
+            static_cast<long long>(each.unpaired));
       }
     }
     if (options->json) std::printf("%s\n", list.dump(2).c_str());

@@ -27,10 +27,6 @@ bool takes_part(const Variant& variant, const std::string& name) {
          std::find(variant.explainers.begin(), variant.explainers.end(), name) != variant.explainers.end();
 }
 
-bool wants_projections(const ExplainerTraining& training) {
-  return training.explainer.injection.projection == ProjectionKind::least_squares;
-}
-
 // Where the least-squares projections of each explainer are, in the recipe's order; empty for those that want none.
 std::vector<fs::path> projection_steps(const Recipe& recipe, const Dataset& dataset, const fs::path& out,
                                        const std::function<void(const std::string&)>& say) {
@@ -186,10 +182,7 @@ std::vector<ProjectionQuality> project_step(const fs::path& target, const fs::pa
     Json list = Json::array();
     for (const FittedProjection& each : fitted) {
       projections[each.target_layer] = each.map;
-      list.push_back({{"target_layer", each.target_layer},
-                      {"explainer_layer", each.explainer_layer},
-                      {"pairs", each.pairs},
-                      {"explained_variance", each.explained_variance}});
+      list.push_back(quality_to_json(each));
     }
     save_projections(projections, folder / "projections.safetensors");
     record.add("projections", list);
@@ -197,11 +190,20 @@ std::vector<ProjectionQuality> project_step(const fs::path& target, const fs::pa
   }
   const std::string label = (folder / "run.json").string();
   for (const Json& each : record.result("projections")) {
-    qualities.push_back({json_get<int64_t>(each, "target_layer", label),
-                         json_get<int64_t>(each, "explainer_layer", label), json_get<int64_t>(each, "pairs", label),
-                         json_get<double>(each, "explained_variance", label)});
+    qualities.push_back(parse_quality(each, label));
   }
   return qualities;
+}
+
+std::vector<Score> evaluate_step(const Dataset& dataset, const std::vector<Row>& rows, const Json& settings,
+                                 const std::vector<RunInput>& inputs, const fs::path& folder) {
+  RunRecord record(folder, "evaluate", settings, inputs, /*overwrite=*/true);
+  if (record.state() != StepState::complete) {
+    save_scores(score_rows(dataset, rows, ScoreOptions{}), folder / "scores.json");
+    save_comparisons(compare_rows(dataset, rows, ScoreOptions{}), folder / "comparisons.json");
+    record.complete();
+  }
+  return load_scores(folder / "scores.json");
 }
 
 void answer_step(const AnswerJob& job, const fs::path& dataset_folder, const fs::path& folder) {
@@ -270,15 +272,8 @@ RunResult run_patching(const Recipe& recipe, const fs::path& out, const RunOptio
   const std::vector<Row> rows = collect_rows(jobs, scored, out);
   std::vector<RunInput> inputs{{"dataset", dataset_folder}};
   for (const AnswerJob& job : jobs) inputs.push_back({job.explainer + " " + job.condition, answer_folder(out, job)});
-  RunRecord record(out / "scores", "evaluate", recipe.json.at("evaluate"), inputs, /*overwrite=*/true);
   RunResult result;
-  if (record.state() != StepState::complete) {
-    ScoreOptions score_options;
-    save_scores(score_rows(scored, rows, score_options), out / "scores" / "scores.json");
-    save_comparisons(compare_rows(scored, rows, score_options), out / "scores" / "comparisons.json");
-    record.complete();
-  }
-  result.scores = load_scores(out / "scores" / "scores.json");
+  result.scores = evaluate_step(scored, rows, recipe.json.at("evaluate"), inputs, out / "scores");
   result.page =
       write_patching_report(recipe, trials, scored, rows, result.scores,
                             load_comparisons(out / "scores" / "comparisons.json"), options.command, out / "report");

@@ -1,7 +1,8 @@
 // The whole way of an activation-patching recipe: target → data set → explainers → answers → scores → report.
 #pragma once
 
-#include "evaluate/score.h"
+#include "base/run_record.h"
+#include "evaluate/scores.h"
 #include "experiment/recipe.h"
 
 #include <functional>
@@ -29,10 +30,6 @@ RunResult run_patching(const Recipe& recipe, const fs::path& out, const RunOptio
 // The steps by themselves.
 void make_dataset_step(const Recipe& recipe, const fs::path& folder);
 // Writes projections.safetensors; returns what each map explains.
-struct ProjectionQuality {
-  int64_t target_layer = 0, explainer_layer = 0, pairs = 0;
-  double explained_variance = 0;
-};
 std::vector<ProjectionQuality> project_step(const fs::path& target, const fs::path& explainer,
                                             const std::vector<int64_t>& layers, const PairedSettings& settings,
                                             const fs::path& folder);
@@ -48,5 +45,9 @@ struct AnswerJob {
 };
 // answers.jsonl and run.json into `folder`, unless they are there.
 void answer_step(const AnswerJob& job, const fs::path& dataset_folder, const fs::path& folder);
+
+// scores.json and comparisons.json. `settings` and `inputs` are for run.json: they must tell these rows from others.
+std::vector<Score> evaluate_step(const Dataset& dataset, const std::vector<Row>& rows, const Json& settings,
+                                 const std::vector<RunInput>& inputs, const fs::path& folder);
 
 }  // namespace introspect

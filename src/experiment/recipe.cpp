@@ -135,7 +135,7 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
   if (json.contains("search")) recipe.search = parse_search(recipe, json.at("search"), label);
   if (json.contains("projection")) recipe.projection = parse_paired(json.at("projection"), label, base);
   for (const Variant& variant : recipe.variants) {
-    if (variant.training.explainer.injection.projection == ProjectionKind::least_squares && !recipe.projection) {
+    if (wants_projections(variant.training) && !recipe.projection) {
       fail_usage("recipe", fmt::format("least-squares projections without a [projection] table ({})", label),
                  "name the text to fit them on: [[projection.text]]");
     }

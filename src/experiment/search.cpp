@@ -30,9 +30,7 @@ std::vector<Trial> search_settings(const Recipe& recipe, const Dataset& dataset,
                    training_of(recipe, recipe.variants.front(), search.settings[s].changes)};
       job.training.seed = static_cast<uint64_t>(search.seed);
       job.training.steps = search.steps;
-      if (job.training.explainer.injection.projection == ProjectionKind::least_squares) {
-        job.training.projections = projections[e];
-      }
+      if (wants_projections(job.training)) job.training.projections = projections[e];
       jobs.push_back(std::move(job));
     }
   }

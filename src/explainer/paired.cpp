@@ -106,6 +106,21 @@ struct Moments {
 
 }  // namespace
 
+Json quality_to_json(const ProjectionQuality& quality) {
+  return {{"target_layer", quality.target_layer},
+          {"explainer_layer", quality.explainer_layer},
+          {"pairs", quality.pairs},
+          {"held_out_pairs", quality.held_out_pairs},
+          {"unpaired", quality.unpaired},
+          {"explained_variance", quality.explained_variance}};
+}
+
+ProjectionQuality parse_quality(const Json& json, const std::string& label) {
+  const auto count = [&](const char* key) { return json_get<int64_t>(json, key, label); };
+  return {count("target_layer"),   count("explainer_layer"), count("pairs"),
+          count("held_out_pairs"), count("unpaired"),        json_get<double>(json, "explained_variance", label)};
+}
+
 Json paired_to_json(const PairedSettings& settings) {
   return {{"text", settings.text},
           {"tokens", settings.tokens},
@@ -148,7 +163,7 @@ std::vector<FittedProjection> fit_projections(const PairedModel& target, const P
     }
     const int64_t there =
         std::clamp<int64_t>(((layer + 1) * to.layers + from.layers / 2) / from.layers - 1, 0, to.layers - 1);
-    fitted.push_back({layer, there, 0, 0, {}});
+    fitted.push_back({{layer, there}, {}});
     target_layers.push_back(layer);
     explainer_layers.push_back(there);
     train.emplace_back(from.d_model, to.d_model);
@@ -158,7 +173,7 @@ std::vector<FittedProjection> fit_projections(const PairedModel& target, const P
   c10::NoGradGuard guard;
   const int64_t context = std::min({settings.context, from.max_positions, to.max_positions});
   Mixture mixture(settings.text, target.tokenizer, context, settings.base, settings.seed);
-  int64_t done = 0, number = 0;
+  int64_t done = 0, number = 0, run = 0;  // tokens drawn, documents, tokens that the target ran
   while (done < settings.tokens) {
     check_interrupt("project");
     Batch batch;
@@ -169,6 +184,7 @@ std::vector<FittedProjection> fit_projections(const PairedModel& target, const P
                 number++ % 8 == 7, static_cast<size_t>(context));
     }
     progress(std::min(done, settings.tokens));
+    run += batch.target_rows;
     if (batch.target.empty()) continue;
     const auto x = residual_states(target.model, batch.target, target_layers);
     const auto y = residual_states(explainer.model, batch.explainer, explainer_layers);
@@ -179,6 +195,8 @@ std::vector<FittedProjection> fit_projections(const PairedModel& target, const P
   }
   for (size_t i = 0; i < fitted.size(); ++i) {
     fitted[i].pairs = train[i].pairs;
+    fitted[i].held_out_pairs = held_out[i].pairs;
+    fitted[i].unpaired = run - train[i].pairs - held_out[i].pairs;
     if (train[i].pairs < from.d_model || held_out[i].pairs < 2) {
       fail("project", fmt::format("got {} pairs of activations, expected at least {}", train[i].pairs, from.d_model),
            "give more text, or more tokens");

@@ -24,11 +24,18 @@ Json paired_to_json(const PairedSettings& settings);
 // From a recipe's [projection] table; unknown keys are an Error.
 PairedSettings parse_paired(const Json& table, const std::string& label, const fs::path& base);
 
-struct FittedProjection {
+// What a map was made of, and how good it is.
+struct ProjectionQuality {
   int64_t target_layer = 0, explainer_layer = 0;  // residual states leaving these layers: the same share of the depth
-  int64_t pairs = 0;
-  double explained_variance = 0;  // on pairs of documents that were not fitted on (every eighth)
-  at::Tensor map;                 // [d_explainer, d_target] float32
+  int64_t pairs = 0, held_out_pairs = 0;          // fitted on, and held out: those of every eighth document
+  int64_t unpaired = 0;                           // tokens of the target that have no partner
+  double explained_variance = 0;                  // on the held-out pairs
+};
+Json quality_to_json(const ProjectionQuality& quality);
+ProjectionQuality parse_quality(const Json& json, const std::string& label);
+
+struct FittedProjection : ProjectionQuality {
+  at::Tensor map;  // [d_explainer, d_target] float32
 };
 
 struct PairedModel {

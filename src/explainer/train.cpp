@@ -216,7 +216,7 @@ Run prepare(const fs::path& base_model, const Dataset& dataset, const ExplainerT
   std::vector<int64_t> layers;
   for (const Example* example : run.train) layers.push_back(example->layers.empty() ? 0 : example->layers.back());
   Explainer& explainer = run.explainer;
-  if (explainer.config.injection.projection == ProjectionKind::least_squares) {
+  if (wants_projections(t)) {
     if (t.projections.empty()) {
       fail_usage("train", "least-squares projections are wanted and none are given",
                  "make them with 'introspect project' and give --projections FOLDER");
@@ -224,6 +224,11 @@ Run prepare(const fs::path& base_model, const Dataset& dataset, const ExplainerT
     explainer.projections = load_projections(t.projections / "projections.safetensors");
     check_projections(explainer, dataset, layers, t.projections);
   } else {
+    if (!t.projections.empty()) {
+      fail_usage("train",
+                 fmt::format("projections are given, and the settings do not use them ({})", t.projections.string()),
+                 "set [train.explainer.injection] projection = \"least_squares\"");
+    }
     explainer.projections = make_projections(explainer.config.injection.projection, layers, dataset.vectors.size(1),
                                              explainer.model.config.d_model, t.seed);
   }

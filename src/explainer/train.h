@@ -38,6 +38,8 @@ struct ExplainerTraining {
   int64_t patience = 0;  // validations without improvement before stopping; 0: never stops early
   int64_t checkpoint_every = 50;
 };
+// Whether it needs ExplainerTraining::projections.
+bool wants_projections(const ExplainerTraining& training);
 Json training_to_json(const ExplainerTraining& training);
 // From a recipe's table; unknown keys are an Error.
 ExplainerTraining parse_training(const Json& table, const std::string& label, const fs::path& base);

@@ -53,6 +53,10 @@ void check_range(double value, double low, double high, const char* key, const s
 
 }  // namespace
 
+bool wants_projections(const ExplainerTraining& training) {
+  return training.explainer.injection.projection == ProjectionKind::least_squares;
+}
+
 Json training_to_json(const ExplainerTraining& t) {
   return {{"explainer", explainer_config_to_json(t.explainer)},
           {"seed", t.seed},

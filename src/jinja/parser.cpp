@@ -64,6 +64,15 @@ class Parser {
     return token.text;
   }
 
+  // Items between commas, up to `close`; a comma may stand behind the last.
+  template <class Item>
+  void until(const std::string& close, const Item& item) {
+    while (!take_sign(close)) {
+      item();
+      if (!is_sign(close)) expect_sign(",");
+    }
+  }
+
   struct Deeper {
     explicit Deeper(int& depth) : depth_(depth) {
       if (++depth_ > 200) raise("nested more than 200 deep");
@@ -208,11 +217,10 @@ class Parser {
     auto made = std::make_unique<Macro>();
     made->name = name("the macro's name");
     expect_sign("(");
-    while (!take_sign(")")) {
+    until(")", [&] {
       std::string parameter = name("a parameter");
       made->parameters.emplace_back(std::move(parameter), take_sign("=") ? expression() : nullptr);
-      if (!is_sign(")")) expect_sign(",");
-    }
+    });
     end_block();
     const int loops = std::exchange(loops_, 0);
     made->body = statements({"endmacro"});
@@ -361,19 +369,15 @@ class Parser {
       value = bracketed();
     } else if (token.text == "[") {
       auto list = std::make_unique<ListOf>();
-      while (!take_sign("]")) {
-        list->items.push_back(expression());
-        if (!is_sign("]")) expect_sign(",");
-      }
+      until("]", [&] { list->items.push_back(expression()); });
       value = std::move(list);
     } else if (token.text == "{") {
       auto dict = std::make_unique<DictOf>();
-      while (!take_sign("}")) {
+      until("}", [&] {
         ExpressionPtr key = expression();
         expect_sign(":");
         dict->entries.emplace_back(std::move(key), expression());
-        if (!is_sign("}")) expect_sign(",");
-      }
+      });
       value = std::move(dict);
     } else {
       raise(fmt::format("got {}, expected a value", shown(token)));
@@ -409,7 +413,7 @@ class Parser {
   ArgumentList arguments() {
     ArgumentList list;
     expect_sign("(");
-    while (!take_sign(")")) {
+    until(")", [&] {
       if (is_sign("*") || is_sign("**")) raise("'*' and '**' in a call are not supported");
       if (peek().kind == TokenKind::name && peek(1).kind == TokenKind::sign && peek(1).text == "=") {
         std::string argument = next().text;
@@ -419,8 +423,7 @@ class Parser {
         if (!list.named.empty()) raise("an argument without name behind one with a name");
         list.values.push_back(expression());
       }
-      if (!is_sign(")")) expect_sign(",");
-    }
+    });
     return list;
   }
 

@@ -252,7 +252,10 @@ void check_range(const at::Tensor& values, int64_t end, const char* what, const 
   }
 }
 
-void check_known(const Known& known, int64_t layer, int64_t positions) {
+void check_known(const Known& known, const Taps* taps, int64_t layer, int64_t positions) {
+  if (has_tap(taps, {PlaceKind::resid_pre, layer})) {
+    fail("forward", fmt::format("known: what is known of layer {} would not see the tap in front of it", layer));
+  }
   const auto index = static_cast<size_t>(layer);
   if (!known.cache || index >= known.cache->queries.size() || !known.cache->queries[index].defined()) {
     fail("forward", fmt::format("known: the cache holds no queries, keys and values of layer {}", layer),
@@ -305,7 +308,7 @@ int64_t check_input(const Model& model, const Packed& input, const ForwardOption
                                   input.sequences()));
     }
   }
-  if (options.known) check_known(*options.known, options.first_layer, N);
+  if (options.known) check_known(*options.known, options.taps, options.first_layer, N);
   return furthest.item<int64_t>();
 }
 

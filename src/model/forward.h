@@ -51,7 +51,7 @@ struct ForwardOptions {
   int64_t first_layer = 0;
   int64_t last_layer = -1;       // exclusive; -1: all layers, then final norm and head
   at::Tensor residual;           // [N, D] enters first_layer; undefined: the embedding of the tokens
-  const Known* known = nullptr;  // a saving in first_layer; no gradient flows into what is known
+  const Known* known = nullptr;  // a saving in first_layer, without tap in front; no gradient flows into what is known
 
   // Where logits are wanted: flat positions [M] int64, or undefined for every position. In the last layer only these
   // positions are carried on behind the keys and values.

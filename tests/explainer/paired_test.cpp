@@ -100,6 +100,7 @@ TEST_F(Paired, TokenizersMayDiffer) {
   EXPECT_EQ(other[0].map.sizes(), (at::IntArrayRef{24, 32}));
   const auto same = fit(world::loud_model(world::config(256, 2), 2), {1});
   EXPECT_LT(other[0].pairs, same[0].pairs);
+  EXPECT_GT(other[0].unpaired, same[0].unpaired) << "what has no partner is counted";
   EXPECT_GT(other[0].pairs, same[0].pairs / 3);
   // the word that ends there is in both, so something of the one tells of the other
   EXPECT_GT(other[0].explained_variance, 0.1);
@@ -162,6 +163,9 @@ TEST_F(Paired, TrainingUsesThem) {
   EXPECT_EQ(difference(kept.projections.at(3), maps.at(3)), 0);
   EXPECT_EQ(train("kept").was_complete, true);
 
+  t.explainer.injection.projection = ProjectionKind::random;
+  EXPECT_TRUE(holds(error_of([&] { train("unused"); }), "the settings do not use them"));
+  t.explainer.injection.projection = ProjectionKind::least_squares;
   t.explainer.injection.train_projection = true;
   train("moved");
   EXPECT_GT(difference(open_explainer(folder_ / "moved").projections.at(3), maps.at(3)), 0);

@@ -188,6 +188,10 @@ TEST(ForwardErrors, AreNamed) {
   const KeyValues kept = forward(model, pack({{1, 2}}), keep).cache;
   known.cache = &kept;
   EXPECT_TRUE(holds(message(input, options), "known: row 2: the cache of layer 0 has 2"));
+  Taps taps{Tap::scale({PlaceKind::resid_pre, 0}, rows_of({0}), 2)};
+  options.taps = &taps;
+  EXPECT_TRUE(holds(message(input, options), "would not see the tap"));
+  options.taps = nullptr;
   known.row = rows_of({0});
   EXPECT_TRUE(holds(message(input, options), "known: expected 4 rows"));
 }
