@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "train/pretrain.h"
 
+#include <algorithm>
 #include <set>
 
 namespace introspect {
@@ -109,13 +110,14 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
   if (recipe.explainers.empty()) fail_usage("recipe", fmt::format("no [[explainer]] table ({})", label));
 
   const Json& train = table_of(json, "train", label);
-  recipe.variants.push_back({"trained", {}, {}, parse_training(train, label, base)});
+  recipe.variants.push_back({"trained", {}, {}, {}, parse_training(train, label, base)});
   std::set<std::string> conditions = {"trained"};
   if (json.contains("variant")) {
     for (const Json& table : json.at("variant")) {
-      check_keys(table, {"condition", "explainers", "train"}, "variant", label);
+      check_keys(table, {"condition", "explainers", "seeds", "train"}, "variant", label);
       Variant variant{json_get<std::string>(table, "condition", label),
                       json_get_or<std::vector<std::string>>(table, "explainers", {}, label),
+                      json_get_or<std::vector<int64_t>>(table, "seeds", {}, label),
                       table.contains("train") ? table.at("train") : Json(),
                       {}};
       variant.training = training_of(recipe, variant, {});
@@ -141,6 +143,14 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
     }
   }
   recipe.evaluate = parse_evaluate(table_of(json, "evaluate", label), label);
+  const std::vector<int64_t>& seeds = recipe.evaluate.seeds;
+  for (const Variant& variant : recipe.variants) {
+    for (int64_t seed : variant.seeds) {
+      if (std::find(seeds.begin(), seeds.end(), seed) != seeds.end()) continue;
+      fail_usage("recipe", fmt::format("variant '{}' has the seed {}, which evaluate.seeds has not ({})",
+                                       variant.condition, seed, label));
+    }
+  }
   return recipe;
 }
 

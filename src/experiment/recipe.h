@@ -9,7 +9,7 @@
 //                                settings tried alike for every explainer; the validation loss chooses (search.h)
 //   [projection]                 text for least-squares projections (explainer/paired.h)
 //   [[explainer]] name, model    who is trained to explain; "self" is the target
-//   [[variant]] condition, train, explainers
+//   [[variant]] condition, train, explainers, seeds
 //                                trained once more with other settings: a row of its own
 //   [evaluate]  seeds, vectors, untrained, few_shot, compute, limit, max_new_tokens
 #pragma once
@@ -37,6 +37,7 @@ struct ExplainerEntry {
 struct Variant {
   std::string condition = "trained";
   std::vector<std::string> explainers;  // empty: all
+  std::vector<int64_t> seeds;           // of evaluate.seeds; empty: all
   Json changes;                         // to the recipe's [train] table
   ExplainerTraining training;           // with the changes
 };

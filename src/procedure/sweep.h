@@ -32,8 +32,8 @@ struct SweepPrompt {
 
 struct SweepSettings {
   int64_t blocks = 4;
-  bool only_correct = true;     // no patches for a prompt that the target answers wrongly
-  int64_t rows_per_pass = 512;  // positions of all patches of a pass together: as many as stay in a core's cache
+  bool only_correct = true;      // no patches for a prompt that the target answers wrongly
+  int64_t rows_per_pass = 1024;  // positions of all patches of a pass together: as many as stay in a core's cache
   at::ScalarType compute = at::kFloat;  // of matrix products, as ForwardOptions has it
   bool keep_logits = false;             // for comparisons; much memory
 };
