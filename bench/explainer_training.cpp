@@ -3,16 +3,15 @@
 //   bench_explainer_training [--compute fp32|bf16] [--batch N] [--rounds N] [--threads N]
 // A random model of the bundled shape; most questions have 60 to 110 tokens, one in sixteen has up to 240.
 #include "base/random.h"
+#include "common.h"
 #include "model/kernels.h"
 #include "model/model.h"
 #include "train/loss.h"
 #include "train/rate.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdlib>
-#include <ctime>
 #include <string>
 
 #include <ATen/Functions.h>
@@ -22,20 +21,6 @@
 
 namespace introspect {
 namespace {
-
-ModelConfig bundled_shape() {
-  ModelConfig config;
-  config.family = "llama";
-  config.vocab_size = 5120;
-  config.d_model = 192;
-  config.layers = 8;
-  config.heads = config.kv_heads = 3;
-  config.head_dim = 64;
-  config.d_mlp = 512;
-  config.max_positions = 512;
-  config.tied_embeddings = true;
-  return config;
-}
 
 // Questions with answers of 12 to 16 tokens at their ends.
 std::vector<Document> random_questions(int64_t count, int64_t vocabulary, Random& random) {
@@ -80,12 +65,6 @@ at::Tensor full_logits_loss(const Model& model, const std::vector<Document>& doc
   }
   const at::Tensor logits = forward(model, pack(sequences), options).logits;
   return weighted_cross_entropy(logits, at::tensor(targets, at::kLong), at::tensor(weights, at::kFloat));
-}
-
-// On one thread the processor's time counts, so that other programs on the machine do not.
-double now() {
-  if (at::get_num_threads() == 1) return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
 double largest_gradient_difference(Model& model, const std::vector<at::Tensor>& before) {

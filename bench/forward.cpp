@@ -2,6 +2,7 @@
 //   bench_forward [--model FOLDER] [--threads N] [--bf16]
 // Without a model: a random one of the bundled shape.
 #include "base/random.h"
+#include "common.h"
 #include "model/generate.h"
 #include "text/bpe_train.h"
 #include "train/rate.h"
@@ -17,20 +18,6 @@
 
 namespace introspect {
 namespace {
-
-ModelConfig bundled_shape() {
-  ModelConfig config;
-  config.family = "llama";
-  config.vocab_size = 4096;
-  config.d_model = 192;
-  config.layers = 8;
-  config.heads = config.kv_heads = 3;
-  config.head_dim = 64;
-  config.d_mlp = 512;
-  config.max_positions = 1024;
-  config.tied_embeddings = true;
-  return config;
-}
 
 std::vector<int64_t> random_tokens(int64_t length, int64_t vocabulary, uint64_t seed) {
   Random random(seed, "bench");
@@ -71,7 +58,7 @@ void run(const std::string& folder, at::ScalarType dtype) {
   c10::NoGradGuard no_gradients;
   const Model model = [&] {
     if (!folder.empty()) return load_model(folder, {dtype, "cpu"});
-    Model random = create_model(bundled_shape(), 1);
+    Model random = create_model(bundled_shape(1024), 1);
     for (auto& [name, tensor] : parameters(random)) tensor.set_data(tensor.to(dtype));
     return random;
   }();

@@ -2,14 +2,14 @@
 //   bench_patching_sweep [--model FOLDER] [--facts FOLDER] [--prompts N] [--rows N] [--threads N]
 // Without a model: a random one of the bundled shape and random tokens.
 #include "base/random.h"
+#include "common.h"
 #include "model/model.h"
 #include "procedure/patching.h"
+#include "procedure/saved_chunks.h"
 #include "procedure/saved_sweep.h"
 #include "procedure/sweep.h"
 
-#include <chrono>
 #include <cstdlib>
-#include <ctime>
 #include <string>
 #include <tuple>
 
@@ -18,20 +18,6 @@
 
 namespace introspect {
 namespace {
-
-ModelConfig bundled_shape() {
-  ModelConfig config;
-  config.family = "llama";
-  config.vocab_size = 4096;
-  config.d_model = 192;
-  config.layers = 8;
-  config.heads = config.kv_heads = 3;
-  config.head_dim = 64;
-  config.d_mlp = 512;
-  config.max_positions = 128;
-  config.tied_embeddings = true;
-  return config;
-}
 
 std::vector<SweepPrompt> random_prompts(int64_t count, int64_t vocabulary) {
   Random random(1, "bench");
@@ -69,12 +55,6 @@ struct Timing {
   double patches = 0, seconds = 0;
   double rate() const { return patches / seconds; }
 };
-
-// On one thread the processor's time counts, so that other programs on the machine do not.
-double now() {
-  if (at::get_num_threads() == 1) return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 template <class Run>
 Timing timed(const Run& run) {

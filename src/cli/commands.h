@@ -12,6 +12,8 @@ void add_forward_command(CLI::App& app);        // forward
 void add_generate_command(CLI::App& app);       // generate
 void add_model_commands(CLI::App& app);         // model info, model verify
 void add_facts_command(CLI::App& app);          // facts
+void add_ablate_command(CLI::App& app);         // ablate
+void add_questions_command(CLI::App& app);      // questions
 void add_step_commands(CLI::App& app);          // dataset, train, answer
 void add_evaluate_commands(CLI::App& app);      // evaluate, report
 void add_project_command(CLI::App& app);        // project

@@ -7,9 +7,9 @@
 #include "cli/score_table.h"
 #include "evaluate/floors.h"
 #include "evaluate/scores.h"
-#include "experiment/patching_report.h"
-#include "experiment/patching_run.h"
 #include "experiment/recipe.h"
+#include "experiment/steps.h"
+#include "experiment/task_report.h"
 
 #include <cstdio>
 #include <memory>
@@ -89,13 +89,13 @@ void add_evaluate(CLI::App& app) {
 
 void add_report(CLI::App& app) {
   struct Options {
-    std::string recipe = "demo", dataset, scores, out;
+    std::string recipe, dataset, scores, out;
     std::vector<std::string> rows;
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("report", "Write the page, its Markdown and its CSV from scores");
-  command->add_option("--recipe", options->recipe, "title, question and settings that stand on the page")
-      ->capture_default_str();
+  command->add_option("--recipe", options->recipe,
+                      "title, question and settings that stand on the page (default: the demo's for the task)");
   command->add_option("--dataset", options->dataset, "folder of the data set")->required();
   command->add_option("--scores", options->scores, "folder that 'introspect evaluate' wrote")->required();
   command->add_option("--row", options->rows, std::string(row_help) + "; for the examples to browse")->required();
@@ -104,7 +104,8 @@ void add_report(CLI::App& app) {
       "Example: introspect report --dataset runs/patches --scores runs/scores "
       "--row self:trained=runs/answers/answers.jsonl --out runs/report");
   command->callback([options] {
-    const Recipe recipe = read_recipe(find_recipe(options->recipe));
+    const Dataset dataset = load_dataset(options->dataset);
+    const Recipe recipe = read_recipe(find_recipe(options->recipe.empty() ? "demo-" + dataset.task : options->recipe));
     const fs::path out = options->out, scores = options->scores;
     std::vector<RunInput> inputs = inputs_of(options->dataset, options->rows);
     inputs.push_back({"recipe", recipe.path});
@@ -112,12 +113,15 @@ void add_report(CLI::App& app) {
     inputs.push_back({"comparisons", scores / "comparisons.json"});
     RunRecord record(out, "report", {{"rows", row_names_of(options->rows)}}, inputs, /*overwrite=*/true);
     if (record.state() != StepState::complete) {
-      const Dataset dataset = load_dataset(options->dataset);
-      write_patching_report(recipe, {}, dataset, rows_of(options->rows, dataset), load_scores(scores / "scores.json"),
-                            load_comparisons(scores / "comparisons.json"),
-                            fmt::format("introspect report --recipe {} --dataset {} --scores {} --row ... --out {}",
-                                        options->recipe, options->dataset, options->scores, options->out),
-                            out);
+      const TaskResult result{dataset,
+                              {},
+                              rows_of(options->rows, dataset),
+                              load_scores(scores / "scores.json"),
+                              load_comparisons(scores / "comparisons.json")};
+      write_report(report_of(recipe, result,
+                             fmt::format("introspect report --recipe {} --dataset {} --scores {} --row ... --out {}",
+                                         recipe.path.string(), options->dataset, options->scores, options->out)),
+                   out);
       record.complete();
     }
     const fs::path page = out / "report.html";

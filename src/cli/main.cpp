@@ -35,6 +35,8 @@ int main(int argc, char** argv) {
   add_generate_command(app);
   add_model_commands(app);
   add_facts_command(app);
+  add_ablate_command(app);
+  add_questions_command(app);
   add_project_command(app);
   try {
     app.parse(argc, argv);

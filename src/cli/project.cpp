@@ -3,8 +3,8 @@
 #include "base/files.h"
 #include "cli/commands.h"
 #include "cli/home.h"
-#include "experiment/patching_run.h"
 #include "experiment/recipe.h"
+#include "experiment/steps.h"
 #include "model/config.h"
 
 #include <cstdio>

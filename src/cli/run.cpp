@@ -1,16 +1,19 @@
 // run, demo and recipe: the whole way in one command.
+#include "experiment/run.h"
+
 #include "base/error.h"
 #include "base/files.h"
 #include "cli/commands.h"
 #include "cli/home.h"
 #include "cli/score_table.h"
-#include "experiment/patching_run.h"
+#include "evaluate/score.h"
 #include "experiment/recipe.h"
 
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
@@ -19,17 +22,16 @@ namespace introspect {
 
 namespace {
 
-void walk(const fs::path& recipe_path, const fs::path& out, int workers, const std::string& command, bool json) {
-  const Recipe recipe = read_recipe(recipe_path);
-  RunOptions options;
+void walk(const std::vector<fs::path>& paths, const fs::path& out, int workers, RunOptions options, bool json) {
+  std::vector<Recipe> recipes;
+  for (const fs::path& path : paths) recipes.push_back(read_recipe(path));
   options.workers = workers > 0 ? workers : at::get_num_threads();
-  options.command = command;
-  const RunResult result = run_patching(recipe, out, options, [&](const std::string& line) {
+  const RunResult result = run_recipes(recipes, out, options, [&](const std::string& line) {
     std::fprintf(json ? stderr : stdout, "%s\n", line.c_str());
     std::fflush(stdout);
   });
   if (json) {
-    std::printf("%s", read_text(out / "scores" / "scores.json").c_str());
+    std::printf("%s", scores_text(result.scores).c_str());
   } else {
     print_score_table(result.scores);
     std::printf("\npage  %s\n", fs::absolute(result.page).lexically_normal().string().c_str());
@@ -39,14 +41,17 @@ void walk(const fs::path& recipe_path, const fs::path& out, int workers, const s
 void add_demo(CLI::App& app) {
   struct Options {
     bool quick = false, full = false, json = false;
-    std::string out = "runs/demo";
+    std::string out = "runs/demo", task;
     int workers = 0;
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
-      "demo", "The whole way on the bundled models: patches, data set, explainers, scores with floors, report");
-  CLI::Option* quick = command->add_flag("--quick", options->quick, "half a minute: few steps, few rows; its scores mean nothing");
-  command->add_flag("--full", options->full, "all rows, a search of settings and three seeds: an hour")->excludes(quick);
+      "demo", "The whole way on the bundled models: ground truth, explainers, scores with floors, report");
+  CLI::Option* quick =
+      command->add_flag("--quick", options->quick, "a minute: few steps, few rows; its scores mean nothing");
+  command->add_flag("--full", options->full, "all rows, a search of settings and three seeds: an hour")
+      ->excludes(quick);
+  command->add_option("--task", options->task, "only patching, or only ablation");
   command->add_option("--out", options->out, "folder of the run; what is complete there is kept")
       ->capture_default_str();
   command->add_option("--workers", options->workers, "explainers trained side by side (default: processor threads)");
@@ -56,30 +61,57 @@ void add_demo(CLI::App& app) {
     const std::string name = options->quick ? "demo-quick" : options->full ? "demo-full" : "demo";
     const fs::path out =
         options->out == "runs/demo" && name != "demo" ? fs::path("runs") / name : fs::path(options->out);
-    const std::string flag = options->quick ? " --quick" : options->full ? " --full" : "";
-    walk(home_folder() / "recipes" / (name + ".toml"), out, options->workers,
-         "introspect demo" + flag + " --out " + out.string(), options->json);
+    RunOptions run;
+    run.title = "Can a small model say what decides its answers?";
+    run.question =
+        "A target model is examined by procedures whose outcome is ground truth; explainers are trained to say that "
+        "outcome in words. Is what they say right, and does a model say it better of itself than another does?";
+    run.command = fmt::format("introspect demo{}{} --out {}",
+                              options->quick  ? " --quick"
+                              : options->full ? " --full"
+                                              : "",
+                              options->task.empty() ? "" : " --task " + options->task, out.string());
+    std::vector<fs::path> recipes;
+    for (const char* task : {"patching", "ablation"}) {
+      const fs::path recipe = home_folder() / "recipes" / fmt::format("{}-{}.toml", name, task);
+      if (fs::exists(recipe) && (options->task.empty() || options->task == task)) recipes.push_back(recipe);
+    }
+    if (recipes.empty())
+      fail_usage("demo", fmt::format("--task: got '{}', expected patching or ablation", options->task));
+    walk(recipes, out, options->workers, run, options->json);
   });
 }
 
 void add_run(CLI::App& app) {
   struct Options {
-    std::string recipe, out;
+    std::vector<std::string> recipes;
+    std::string out;
     int workers = 0;
     bool json = false;
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("run", "Walk a recipe from target to report");
-  command->add_option("recipe", options->recipe, "a TOML file, or the name of a shipped one ('introspect recipe ls')")
+  command
+      ->add_option("recipe", options->recipes,
+                   "a TOML file, or the name of a shipped one ('introspect recipe ls'); of several, one a task, one "
+                   "page is made")
       ->required();
   command->add_option("--out", options->out, "folder of the run (default: runs/<recipe>)");
   command->add_option("--workers", options->workers, "explainers trained side by side (default: processor threads)");
   command->add_flag("--json", options->json, "print scores.json instead of the table");
-  command->footer("Example: introspect recipe copy demo mine.toml, change it, introspect run mine.toml");
+  command->footer("Example: introspect recipe copy demo-patching mine.toml, change it, introspect run mine.toml");
   command->callback([options] {
-    const fs::path recipe = find_recipe(options->recipe);
-    const fs::path out = options->out.empty() ? fs::path("runs") / recipe.stem() : fs::path(options->out);
-    walk(recipe, out, options->workers, "introspect run " + options->recipe + " --out " + out.string(), options->json);
+    std::vector<fs::path> recipes;
+    std::string names;
+    for (const std::string& name : options->recipes) {
+      recipes.push_back(find_recipe(name));
+      names += " " + name;
+    }
+    const fs::path out = options->out.empty() ? fs::path("runs") / recipes.front().stem() : fs::path(options->out);
+    RunOptions run;
+    run.title = "What explainers say, task by task";
+    run.command = fmt::format("introspect run{} --out {}", names, out.string());
+    walk(recipes, out, options->workers, run, options->json);
   });
 }
 

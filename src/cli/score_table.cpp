@@ -5,6 +5,9 @@
 #include <cmath>
 #include <cstdio>
 #include <map>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -20,20 +23,24 @@ std::string figure(const Score* score) {
 }  // namespace
 
 void print_score_table(const std::vector<Score>& scores) {
-  std::map<std::pair<int, std::string>, std::map<std::string, const Score*>> rows;
+  using Rows = std::map<std::pair<int, std::string>, std::map<std::string, const Score*>>;
+  std::vector<std::pair<std::string, Rows>> tasks;  // in the order of the scores
   for (const Score& score : scores) {
     if (score.group != "all") continue;
+    if (tasks.empty() || tasks.back().first != score.task) tasks.emplace_back(score.task, Rows());
     const std::string label = row_name(score.explainer, score.condition).label;
-    rows[{row_place(score.explainer, score.condition), label}][score.metric] = &score;
+    tasks.back().second[{row_place(score.explainer, score.condition), label}][score.metric] = &score;
   }
-  std::printf("\n%-34s %-20s %-20s %-20s %s\n", "x100, 95% intervals", "content on changed", "content, all",
-              "exact match", "p against self");
-  for (auto& [key, metrics] : rows) {
-    const Score* headline = metrics["content_on_changed"];
-    const std::string p =
-        !headline || std::isnan(headline->p_against_self) ? "" : fmt::format("{:.2g}", headline->p_against_self);
-    std::printf("%-34s %-20s %-20s %-20s %s\n", key.second.c_str(), figure(headline).c_str(),
-                figure(metrics["content_match"]).c_str(), figure(metrics["exact_match"]).c_str(), p.c_str());
+  for (auto& [task, rows] : tasks) {
+    std::printf("\n%-38s %-20s %-20s %-20s %s\n", (task + ", x100, 95% intervals").c_str(), "content on changed",
+                "has-changed F1", "exact match", "p against self");
+    for (auto& [key, metrics] : rows) {
+      const Score* headline = metrics["content_on_changed"];
+      const std::string p =
+          !headline || std::isnan(headline->p_against_self) ? "" : fmt::format("{:.2g}", headline->p_against_self);
+      std::printf("%-38s %-20s %-20s %-20s %s\n", key.second.c_str(), figure(headline).c_str(),
+                  figure(metrics["has_changed_f1"]).c_str(), figure(metrics["exact_match"]).c_str(), p.c_str());
+    }
   }
 }
 

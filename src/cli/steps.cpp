@@ -1,11 +1,13 @@
-// The steps of a patching recipe as commands of their own: dataset, train, answer.
+// The steps of a recipe as commands of their own: dataset, train, answer.
+#include "experiment/steps.h"
+
 #include "base/error.h"
 #include "base/progress.h"
 #include "base/run_record.h"
 #include "cli/commands.h"
 #include "cli/home.h"
-#include "experiment/patching_run.h"
 #include "experiment/recipe.h"
+#include "experiment/task_report.h"
 
 #include <cstdio>
 #include <memory>
@@ -17,33 +19,57 @@ namespace introspect {
 
 namespace {
 
-void add_dataset(CLI::App& app) {
+// Without a name the demo's for the data set's task.
+Recipe recipe_for(const std::string& name, const Dataset& dataset) {
+  return read_recipe(find_recipe(name.empty() ? "demo-" + dataset.task : name));
+}
+
+void add_dataset_of(CLI::App& group, const std::string& kind, const char* what, const char* records,
+                    const char* example) {
   struct Options {
-    std::string target, records, recipe = "demo", out;
+    std::string target, records, recipe, out;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* group = app.add_subcommand("dataset", "Make the ground truth that explainers learn");
-  group->require_subcommand(1);
-  CLI::App* command = group->add_subcommand("patching", "what the next token becomes when activations are replaced");
+  options->recipe = "demo-" + kind;
+  CLI::App* command = group.add_subcommand(kind, what);
   command->add_option("--target", options->target, "model folder (default: the recipe's)");
-  command->add_option("--records", options->records, "facts: a folder, .json, .jsonl or .csv (default: the recipe's)");
+  command->add_option(kind == "patching" ? "--records" : "--questions", options->records,
+                      std::string(records) + " (default: the recipe's)");
   command->add_option("--recipe", options->recipe, "its [dataset] table has the settings")->capture_default_str();
-  command->add_option("--out", options->out, "folder of the data set; a sweep cut short goes on")->required();
-  command->footer("Example: introspect dataset patching --target models/tiny-llama --records facts --out runs/patches");
-  command->callback([options] {
+  command->add_option("--out", options->out, "folder of the data set; work cut short goes on")->required();
+  command->footer(std::string("Example: ") + example);
+  command->callback([options, kind] {
     Recipe recipe = read_recipe(find_recipe(options->recipe));
-    if (!options->target.empty()) recipe.target = options->target;
+    if (recipe.kind != kind) {
+      fail_usage("dataset",
+                 fmt::format("a recipe of the kind {}, expected {} ({})", recipe.kind, kind, recipe.path.string()));
+    }
+    if (!options->target.empty()) {
+      recipe.target = options->target;
+      recipe.target_name = recipe.target.lexically_normal().filename().string();
+    }
     if (!options->records.empty()) recipe.records = options->records;
-    recipe.target_name = recipe.target.filename().string();
     make_dataset_step(recipe, options->out);
     const Dataset dataset = load_dataset(options->out);
+    for (const std::string& line : data_lines(recipe, dataset)) std::printf("%s\n", line.c_str());
     std::printf("%s: %s examples\n", options->out.c_str(), dataset.info.at("counts").dump().c_str());
   });
 }
 
+void add_dataset(CLI::App& app) {
+  CLI::App* group = app.add_subcommand("dataset", "Make the ground truth that explainers learn");
+  group->require_subcommand(1);
+  add_dataset_of(*group, "patching", "what the next token becomes when activations are replaced",
+                 "facts: a folder, .json, .jsonl or .csv",
+                 "introspect dataset patching --target models/tiny-llama --records facts --out runs/patches");
+  add_dataset_of(*group, "ablation", "what the answer becomes when the hint is taken out of the prompt",
+                 "a folder of MMLU's CSV files, .csv, .jsonl, or a folder of facts",
+                 "introspect dataset ablation --target MODEL --questions mmlu --recipe mmlu-ablation --out runs/hints");
+}
+
 void add_train(CLI::App& app) {
   struct Options {
-    std::string model, dataset, recipe = "demo", condition = "trained", projections, out;
+    std::string model, dataset, recipe, condition = "trained", projections, out;
     int64_t seed = 1, steps = 0;
   };
   auto options = std::make_shared<Options>();
@@ -60,7 +86,8 @@ void add_train(CLI::App& app) {
                       "folder that 'introspect project' wrote, for injection.projection = \"least_squares\"");
   command->add_option("--out", options->out, "folder of the explainer; resumes what is unfinished there")->required();
   command->callback([options] {
-    const Recipe recipe = read_recipe(find_recipe(options->recipe));
+    const Dataset dataset = load_dataset(options->dataset);
+    const Recipe recipe = recipe_for(options->recipe, dataset);
     const Variant* variant = nullptr;
     for (const Variant& each : recipe.variants) {
       if (each.condition == options->condition) variant = &each;
@@ -72,8 +99,7 @@ void add_train(CLI::App& app) {
     training.projections = options->projections;
     std::unique_ptr<Progress> progress;
     const TrainedExplainer trained = train_explainer(
-        options->model, load_dataset(options->dataset), options->dataset, training, options->out,
-        [&](const TrainingProgress& p) {
+        options->model, dataset, options->dataset, training, options->out, [&](const TrainingProgress& p) {
           if (!progress) progress = std::make_unique<Progress>("train", p.steps, "step");
           progress->note(fmt::format("loss {:.3f} | {:.0f} answer tokens/s", p.loss, p.answer_tokens_per_second));
           progress->set(p.step);
@@ -90,7 +116,7 @@ void add_train(CLI::App& app) {
 
 void add_answer(CLI::App& app) {
   struct Options {
-    std::string explainer, dataset, recipe = "demo", vectors = "real", split = "test", out, compute = "fp32";
+    std::string explainer, dataset, recipe, vectors = "real", split = "test", out, compute = "fp32";
     bool untrained = false;
     int64_t seed = 1, demonstrations = 0, limit = 0;
   };
@@ -104,7 +130,7 @@ void add_answer(CLI::App& app) {
   command->add_flag("--untrained", options->untrained,
                     "the folder is a plain model, asked as the recipe's [train] says");
   command->add_option("--demonstrations", options->demonstrations, "few-shot: solved examples in front");
-  command->add_option("--recipe", options->recipe, "for --untrained")->capture_default_str();
+  command->add_option("--recipe", options->recipe, "for --untrained (default: the demo's for the data set's task)");
   command->add_option("--seed", options->seed, "of random vectors and demonstrations")->capture_default_str();
   command->add_option("--limit", options->limit, "only so many questions");
   command->add_option("--compute", options->compute, "fp32, bf16 or auto")->capture_default_str();
@@ -113,7 +139,7 @@ void add_answer(CLI::App& app) {
     AnswerJob job;
     job.model = options->explainer;
     if (options->untrained) {
-      job.untrained = read_recipe(find_recipe(options->recipe)).variants.front().training.explainer;
+      job.untrained = recipe_for(options->recipe, load_dataset(options->dataset)).variants.front().training.explainer;
     }
     job.options.vectors = parse_condition(options->vectors);
     job.options.split = parse_split(options->split);

@@ -18,8 +18,12 @@ struct Said {
   bool right = false;   // the content is the target's answer (exact match where truths have no parts)
 };
 
+// Strings are empty where the task has no such thing.
 struct BrowsedExample {
-  std::string id, input, token, token_type, relation, block;
+  std::string id, input;
+  std::string token;  // the patched token's text, or the text that was taken away
+  std::string token_type, relation, block;
+  std::string wording, subject, hint;  // of an ablation
   std::vector<int64_t> layers;
   bool changed = false;
   std::string before, after, answer;

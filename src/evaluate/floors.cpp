@@ -1,6 +1,7 @@
 #include "evaluate/floors.h"
 
 #include "base/error.h"
+#include "evaluate/text_classifier.h"
 
 #include <functional>
 #include <map>
@@ -80,8 +81,8 @@ std::vector<Answer> majority_relation_floor(const Dataset& dataset, Split split)
   return majority_floor(dataset, {"relation"}, split);
 }
 
-std::vector<Answer> always_changed_floor(const Dataset& dataset, Split split) {
-  const std::vector<std::string> attributes = {"relation"};
+std::vector<Answer> always_changed_floor(const Dataset& dataset, const std::string& attribute, Split split) {
+  const std::vector<std::string> attributes = {attribute};
   const Tallies tallies(dataset, attributes);
   return answer_each(dataset, split, [&](const Example& example) {
     const auto found = tallies.cells.find(cell_of(example, attributes));
@@ -105,7 +106,15 @@ std::vector<Answer> most_frequent_floor(const Dataset& dataset, Split split) {
 }
 
 std::vector<Row> floor_rows(const Dataset& dataset, Split split) {
-  return {{"none", "always_changed", {always_changed_floor(dataset, split)}},
+  if (dataset.task == "ablation") {
+    return {{"none", "text_classifier", {text_classifier_floor(dataset, {"wording", "subject", "hint"}, split)}},
+            {"none", "always_changed", {always_changed_floor(dataset, "subject", split)}},
+            {"none", "majority_wording", {majority_floor(dataset, {"wording"}, split)}},
+            {"none", "majority_wording_subject", {majority_floor(dataset, {"wording", "subject"}, split)}},
+            {"none", "always_unchanged", {always_unchanged_floor(dataset, split)}},
+            {"none", "most_frequent_answer", {most_frequent_floor(dataset, split)}}};
+  }
+  return {{"none", "always_changed", {always_changed_floor(dataset, "relation", split)}},
           {"none", "majority_relation", {majority_relation_floor(dataset, split)}},
           {"none", "majority_cell", {majority_cell_floor(dataset, split)}},
           {"none", "always_unchanged", {always_unchanged_floor(dataset, split)}},

@@ -21,9 +21,10 @@ std::vector<Answer> majority_floor(const Dataset& dataset, const std::vector<std
 std::vector<Answer> majority_cell_floor(const Dataset& dataset, Split split = Split::test);
 std::vector<Answer> majority_relation_floor(const Dataset& dataset, Split split = Split::test);
 
-// Always "changed", to the most frequent `after` of the relation's changed items: the floor that content on changed
-// items has to clear, since the majorities may never say "changed".
-std::vector<Answer> always_changed_floor(const Dataset& dataset, Split split = Split::test);
+// Always "changed", to the most frequent `after` of the changed items with the same attribute: the floor that content
+// on changed items has to clear, since the majorities may never say "changed".
+std::vector<Answer> always_changed_floor(const Dataset& dataset, const std::string& attribute = "relation",
+                                         Split split = Split::test);
 
 // Always "unchanged", from the target's own unpatched answer.
 std::vector<Answer> always_unchanged_floor(const Dataset& dataset, Split split = Split::test);
@@ -31,7 +32,8 @@ std::vector<Answer> always_unchanged_floor(const Dataset& dataset, Split split =
 // The train split's most frequent answer, word for word.
 std::vector<Answer> most_frequent_floor(const Dataset& dataset, Split split = Split::test);
 
-// All of these as rows of the explainer "none".
+// Those of the data set's task as rows of the explainer "none"; for input ablation the majorities are by wording and by
+// wording and subject, and there is a classifier of the words (text_classifier.h).
 std::vector<Row> floor_rows(const Dataset& dataset, Split split = Split::test);
 
 }  // namespace introspect

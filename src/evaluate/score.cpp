@@ -1,6 +1,7 @@
 #include "evaluate/score.h"
 
 #include "base/error.h"
+#include "base/files.h"
 #include "base/json.h"
 
 #include <cmath>
@@ -28,7 +29,7 @@ const Json& list_of(const Json& value, const fs::path& file) {
 
 }  // namespace
 
-void save_scores(const std::vector<Score>& scores, const fs::path& file) {
+std::string scores_text(const std::vector<Score>& scores) {
   Json list = Json::array();
   for (const Score& score : scores) {
     Json line;
@@ -52,7 +53,11 @@ void save_scores(const std::vector<Score>& scores, const fs::path& file) {
     line["p_against_self"] = number_or_null(score.p_against_self);
     list.push_back(std::move(line));
   }
-  write_json(file, list);
+  return list.dump(2) + "\n";
+}
+
+void save_scores(const std::vector<Score>& scores, const fs::path& file) {
+  write_text(file, scores_text(scores));
 }
 
 std::vector<Score> load_scores(const fs::path& file) {

@@ -34,6 +34,8 @@ struct Comparison {
   double p = 1, p_holm = 1;  // p_holm: corrected for all pairs of this metric
 };
 
+// scores.json as text.
+std::string scores_text(const std::vector<Score>& scores);
 void save_scores(const std::vector<Score>& scores, const fs::path& file);
 std::vector<Score> load_scores(const fs::path& file);
 void save_comparisons(const std::vector<Comparison>& comparisons, const fs::path& file);

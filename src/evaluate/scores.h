@@ -21,7 +21,7 @@ struct ScoreOptions {
   StatisticsOptions statistics;
   Split split = Split::test;
   // Attributes whose every value becomes a group; one that no example has is passed over.
-  std::vector<std::string> group_by = {"token_type", "block", "relation"};
+  std::vector<std::string> group_by = {"token_type", "block", "relation", "wording", "subject", "subject_half"};
 };
 
 // Every row on every metric and group. Where no truth has the form of parse_answer (feature descriptions), exact match

@@ -33,8 +33,8 @@ fs::path path_of(const Json& table, const char* key, const fs::path& base, const
 }
 
 EvaluateSettings parse_evaluate(const Json& table, const std::string& label) {
-  check_keys(table, {"seeds", "vectors", "untrained", "few_shot", "compute", "limit", "max_new_tokens"}, "evaluate",
-             label);
+  check_keys(table, {"seeds", "vectors", "untrained", "few_shot", "simulate", "compute", "limit", "max_new_tokens"},
+             "evaluate", label);
   EvaluateSettings settings;
   settings.seeds = json_get_or<std::vector<int64_t>>(table, "seeds", settings.seeds, label);
   if (settings.seeds.empty()) fail_usage("recipe", fmt::format("evaluate.seeds is empty ({})", label));
@@ -45,7 +45,13 @@ EvaluateSettings parse_evaluate(const Json& table, const std::string& label) {
     settings.vectors.push_back(parse_condition(name));
   }
   settings.untrained = json_get_or<bool>(table, "untrained", settings.untrained, label);
-  settings.few_shot = json_get_or<int64_t>(table, "few_shot", settings.few_shot, label);
+  if (table.contains("few_shot") && table.at("few_shot").is_array()) {
+    settings.few_shot = json_get<std::vector<int64_t>>(table, "few_shot", label);
+  } else {
+    settings.few_shot = {json_get_or<int64_t>(table, "few_shot", 4, label)};
+  }
+  std::erase(settings.few_shot, 0);
+  settings.simulate = json_get_or<bool>(table, "simulate", settings.simulate, label);
   settings.compute = json_get_or<std::string>(table, "compute", settings.compute, label);
   settings.limit = json_get_or<int64_t>(table, "limit", settings.limit, label);
   settings.max_new_tokens = json_get_or<int64_t>(table, "max_new_tokens", settings.max_new_tokens, label);
@@ -65,7 +71,7 @@ Search parse_search(const Recipe& recipe, const Json& table, const std::string& 
     if (!names.insert(search.settings.back().name).second) {
       fail_usage("recipe", fmt::format("two search settings are called '{}' ({})", search.settings.back().name, label));
     }
-    training_of(recipe, recipe.variants.front(), search.settings.back().changes);  // throws for unknown keys
+    training_of(recipe, recipe.explainers.front(), recipe.variants.front(), search.settings.back().changes);  // throws
   }
   return search;
 }
@@ -76,17 +82,18 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
   const std::string label = path.string();
   const fs::path base = path.parent_path();
   const std::string kind = json_get<std::string>(json, "kind", label);
-  if (kind != "patching") {
-    fail_usage("recipe", fmt::format("kind: got '{}', expected patching ({})", kind, label),
+  if (kind != "patching" && kind != "ablation") {
+    fail_usage("recipe", fmt::format("kind: got '{}', expected patching or ablation ({})", kind, label),
                kind == "pretrain" ? "'introspect pretrain' runs it" : "");
   }
   check_keys(json,
-             {"kind", "title", "question", "weak", "target", "records", "dataset", "train", "search", "projection",
-              "explainer", "variant", "evaluate"},
+             {"kind", "title", "question", "weak", "target", kind == "patching" ? "records" : "questions", "dataset",
+              "train", "search", "projection", "explainer", "variant", "evaluate", "generalisation"},
              "", label);
   Recipe recipe;
   recipe.path = path;
   recipe.json = json;
+  recipe.kind = kind;
   recipe.title = json_get<std::string>(json, "title", label);
   recipe.question = json_get<std::string>(json, "question", label);
   recipe.weak = json_get_or<std::vector<std::string>>(json, "weak", {}, label);
@@ -94,23 +101,37 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
   check_keys(target, {"model", "name"}, "target", label);
   recipe.target = path_of(target, "model", base, label);
   recipe.target_name = json_get_or<std::string>(target, "name", recipe.target.filename().string(), label);
-  check_keys(table_of(json, "records", label), {"path"}, "records", label);
-  recipe.records = path_of(json.at("records"), "path", base, label);
-  recipe.dataset = parse_patching_settings(table_of(json, "dataset", label), label);
+  if (kind == "patching") {
+    check_keys(table_of(json, "records", label), {"path"}, "records", label);
+    recipe.records = path_of(json.at("records"), "path", base, label);
+    recipe.patching = parse_patching_settings(table_of(json, "dataset", label), label);
+  } else {
+    const Json& questions = table_of(json, "questions", label);
+    check_keys(questions, {"path", "choices", "seed"}, "questions", label);
+    recipe.records = path_of(questions, "path", base, label);
+    recipe.questions.choices = json_get_or<int64_t>(questions, "choices", recipe.questions.choices, label);
+    recipe.questions.seed = static_cast<uint64_t>(json_get_or<int64_t>(questions, "seed", 1, label));
+    recipe.ablation = parse_ablation_settings(table_of(json, "dataset", label), label);
+  }
 
   std::set<std::string> names;
   for (const Json& table : table_of(json, "explainer", label)) {
-    check_keys(table, {"name", "model"}, "explainer", label);
+    check_keys(table, {"name", "model", "train"}, "explainer", label);
     const std::string name = json_get<std::string>(table, "name", label);
     if (!names.insert(name).second) {
       fail_usage("recipe", fmt::format("two explainers are called '{}' ({})", name, label));
     }
-    recipe.explainers.push_back({name, path_of(table, "model", base, label)});
+    recipe.explainers.push_back(
+        {name, path_of(table, "model", base, label), table.contains("train") ? table.at("train") : Json()});
   }
   if (recipe.explainers.empty()) fail_usage("recipe", fmt::format("no [[explainer]] table ({})", label));
 
-  const Json& train = table_of(json, "train", label);
-  recipe.variants.push_back({"trained", {}, {}, {}, parse_training(train, label, base)});
+  table_of(json, "train", label);
+  recipe.variants.push_back({"trained", {}, {}, {}, {}});
+  recipe.variants.front().training = training_of(recipe, recipe.explainers.front(), recipe.variants.front(), {});
+  for (const ExplainerEntry& entry : recipe.explainers) {
+    training_of(recipe, entry, recipe.variants.front(), {});  // throws for what its changes get wrong
+  }
   std::set<std::string> conditions = {"trained"};
   if (json.contains("variant")) {
     for (const Json& table : json.at("variant")) {
@@ -120,7 +141,7 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
                       json_get_or<std::vector<int64_t>>(table, "seeds", {}, label),
                       table.contains("train") ? table.at("train") : Json(),
                       {}};
-      variant.training = training_of(recipe, variant, {});
+      variant.training = training_of(recipe, recipe.explainers.front(), variant, {});
       for (const std::string& name : variant.explainers) {
         if (!names.contains(name)) {
           fail_usage("recipe", fmt::format("variant '{}' names the explainer '{}', which there is none of ({})",
@@ -151,12 +172,30 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
                                        variant.condition, seed, label));
     }
   }
+  if (json.contains("generalisation")) {
+    for (const Json& table : json.at("generalisation")) {
+      check_keys(table, {"condition", "group", "trained_on", "tested_on"}, "generalisation", label);
+      recipe.generalisation.push_back(
+          {json_get<std::string>(table, "condition", label), json_get<std::string>(table, "group", label),
+           json_get<std::string>(table, "trained_on", label), json_get<std::string>(table, "tested_on", label)});
+      if (!conditions.contains(recipe.generalisation.back().condition)) {
+        fail_usage("recipe", fmt::format("generalisation of the condition '{}', which no variant has ({})",
+                                         recipe.generalisation.back().condition, label));
+      }
+    }
+  }
   return recipe;
 }
 
-ExplainerTraining training_of(const Recipe& recipe, const Variant& variant, const Json& chosen) {
-  Json table = recipe.json.at("train");
-  for (const Json* changes : {&chosen, &variant.changes}) {
+ExplainerTraining training_of(const Recipe& recipe, const ExplainerEntry& entry, const Variant& variant,
+                              const Json& chosen) {
+  Json table = Json::object();
+  if (recipe.kind == "ablation") {
+    const ChoicePromptStyle& style = recipe.ablation.style;
+    table["explainer"] = {{"task", "ablation"}, {"chat", style.chat}};
+    if (style.chat && !style.system.empty()) table["explainer"]["system"] = style.system;
+  }
+  for (const Json* changes : {&recipe.json.at("train"), &entry.changes, &chosen, &variant.changes}) {
     if (!changes->is_null()) table.merge_patch(*changes);
   }
   return parse_training(table, recipe.path.string(), recipe.path.parent_path());

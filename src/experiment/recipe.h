@@ -1,24 +1,33 @@
 // A recipe: one experiment as a TOML file, walked from target to report by `introspect run`.
 //
-//   kind = "patching"            title, question: what the report says on top
+//   kind = "patching"            or "ablation"; title, question: what the report says on top
 //   [target]    model            the model that is examined
-//   [records]   path             the facts it is asked about (procedure/records.h)
-//   [dataset]                    settings of the procedure (procedure/patching.h)
+//   [records]   path             patching: the facts it is asked about (procedure/records.h)
+//   [questions] path, choices, seed
+//                                ablation: the questions (procedure/questions.h); the last two if they are made of
+//                                facts
+//   [dataset]                    settings of the procedure (procedure/patching.h, procedure/ablation.h)
 //   [train]                      how explainers are trained (explainer/train.h)
 //   [search]    steps, seed, [[search.setting]] name, train
 //                                settings tried alike for every explainer; the validation loss chooses (search.h)
 //   [projection]                 text for least-squares projections (explainer/paired.h)
-//   [[explainer]] name, model    who is trained to explain; "self" is the target
+//   [[explainer]] name, model, train
+//                                who is trained to explain; the first is "self", the target; train: changes for it
+//                                alone
 //   [[variant]] condition, train, explainers, seeds
 //                                trained once more with other settings: a row of its own
-//   [evaluate]  seeds, vectors, untrained, few_shot, compute, limit, max_new_tokens
+//   [evaluate]  seeds, vectors, untrained, few_shot, simulate, compute, limit, max_new_tokens
+//   [[generalisation]] condition, group, trained_on, tested_on
+//                                a variant that learnt a part, asked about the rest (a group of scores)
 #pragma once
 
 #include "base/json.h"
 #include "explainer/answer.h"
 #include "explainer/paired.h"
 #include "explainer/train.h"
+#include "procedure/ablation.h"
 #include "procedure/patching.h"
+#include "procedure/questions.h"
 
 #include <optional>
 #include <string>
@@ -31,6 +40,7 @@ namespace introspect {
 struct ExplainerEntry {
   std::string name;  // "self", "twin"
   fs::path model;
+  Json changes;  // to the recipe's [train] table, in front of every other; null: none
 };
 
 // Explainers trained with changed settings. The plain ones have the condition "trained".
@@ -56,34 +66,46 @@ struct EvaluateSettings {
   std::vector<int64_t> seeds = {1};
   std::vector<VectorCondition> vectors;  // asked of self at test time: the floors
   bool untrained = true;
-  int64_t few_shot = 4;  // demonstrations of the few-shot row; 0: none
+  std::vector<int64_t> few_shot = {4};  // demonstrations; a row each
+  bool simulate = true;                 // ablation: the rows of simulation.h
   std::string compute = "fp32";
   int64_t limit = 0;
   int64_t max_new_tokens = 50;
 };
 
+// Where a variant that was trained on a part is asked about the rest: a group of the scores ("wording=friend").
+struct Generalisation {
+  std::string condition, group, trained_on, tested_on;
+};
+
 struct Recipe {
   fs::path path;
-  Json json;  // as read
+  Json json;         // as read
+  std::string kind;  // "patching", "ablation"
   std::string title, question, target_name;
   std::vector<std::string> weak;  // what the author knows to be weak about it
-  fs::path target, records;
-  PatchingSettings dataset;
+  fs::path target, records;       // records: facts, or questions
+  PatchingSettings patching;
+  AblationSettings ablation;
+  FactQuestionSettings questions;
   std::vector<ExplainerEntry> explainers;
   std::vector<Variant> variants;  // the first is the plain one
   std::optional<Search> search;
   std::optional<PairedSettings> projection;
   EvaluateSettings evaluate;
+  std::vector<Generalisation> generalisation;
 };
 
-// Throws Error for a key that is not known, a kind that is not "patching", a missing table, and names given twice.
+// Throws Error for a key or kind that is not known, a missing table, and names given twice.
 Recipe parse_recipe(const Json& json, const fs::path& path);
 Recipe read_recipe(const fs::path& path);
 
-// The [train] table with `chosen` (a search setting's changes, or null), then the variant's changes merged in.
-ExplainerTraining training_of(const Recipe& recipe, const Variant& variant, const Json& chosen);
+// The [train] table with the changes of the explainer, then `chosen` (a search setting's changes, or null), then the
+// variant's merged in. An explainer of input ablation is asked in the chat format of the target, unless it says else.
+ExplainerTraining training_of(const Recipe& recipe, const ExplainerEntry& entry, const Variant& variant,
+                              const Json& chosen);
 
-// Any recipe: of kind "patching" or "pretrain". Throws as the readers do.
+// Any recipe, also of kind "pretrain". Throws as the readers do.
 std::string validate_recipe(const fs::path& path);  // returns its kind
 
 }  // namespace introspect

@@ -27,7 +27,7 @@ std::vector<Trial> search_settings(const Recipe& recipe, const Dataset& dataset,
                    search.seed,
                    entry.model,
                    folder / fmt::format("{}-{}", entry.name, s + 1),
-                   training_of(recipe, recipe.variants.front(), search.settings[s].changes)};
+                   training_of(recipe, entry, recipe.variants.front(), search.settings[s].changes)};
       job.training.seed = static_cast<uint64_t>(search.seed);
       job.training.steps = search.steps;
       if (wants_projections(job.training)) job.training.projections = projections[e];

@@ -95,9 +95,10 @@ std::vector<Answer> answer_questions(const Explainer& explainer, const Dataset& 
     for (int64_t i = first; i < last; ++i) {
       Draft draft;
       for (size_t d = 0; d < shown.size(); ++d) {
-        append(draft, question_of(*shown[d]), shown_vectors[static_cast<int64_t>(d)], true);
+        append(draft, question_of(*shown[d]),
+               shown_vectors.defined() ? shown_vectors[static_cast<int64_t>(d)] : at::Tensor(), true);
       }
-      append(draft, question_of(*examples[i]), vectors[i], false);
+      append(draft, question_of(*examples[i]), vectors.defined() ? vectors[i] : at::Tensor(), false);
       Prompt prompt{draft.tokens, draft.slots, {}, explainer.config.injection.layer};
       if (!draft.vectors.empty()) {
         prompt.vectors = inject(explainer.config.injection, explainer.projections, at::stack(draft.vectors),

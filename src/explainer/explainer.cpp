@@ -11,8 +11,8 @@ namespace introspect {
 namespace {
 
 void copy_text_files(const fs::path& from, const fs::path& to) {
-  for (const char* name :
-       {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json"}) {
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "generation_config.json", "chat_template.jinja"}) {
     if (fs::exists(from / name)) fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing);
   }
 }
@@ -20,13 +20,15 @@ void copy_text_files(const fs::path& from, const fs::path& to) {
 }  // namespace
 
 Json explainer_config_to_json(const ExplainerConfig& config) {
-  return {{"task", config.task},
-          {"templates", config.style.templates},
-          {"add_bos", config.style.add_bos},
-          {"chat", config.style.chat},
-          {"blank_in_brackets", config.style.blank_in_brackets},
-          {"slot_tokens", config.slot_tokens},
-          {"injection", injection_to_json(config.injection)}};
+  Json json{{"task", config.task},
+            {"templates", config.style.templates},
+            {"add_bos", config.style.add_bos},
+            {"chat", config.style.chat},
+            {"blank_in_brackets", config.style.blank_in_brackets},
+            {"slot_tokens", config.slot_tokens},
+            {"injection", injection_to_json(config.injection)}};
+  if (!config.style.system.empty()) json["system"] = config.style.system;
+  return json;
 }
 
 ExplainerConfig parse_explainer_config(const Json& json, const std::string& label) {
@@ -35,6 +37,7 @@ ExplainerConfig parse_explainer_config(const Json& json, const std::string& labe
   config.style.templates = json_get_or<std::vector<std::string>>(json, "templates", {}, label);
   config.style.add_bos = json_get_or<bool>(json, "add_bos", true, label);
   config.style.chat = json_get_or<bool>(json, "chat", false, label);
+  config.style.system = json_get_or<std::string>(json, "system", "", label);
   config.style.blank_in_brackets = json_get_or<bool>(json, "blank_in_brackets", false, label);
   config.slot_tokens = json_get_or<std::vector<std::string>>(json, "slot_tokens", {}, label);
   if (json.contains("injection")) config.injection = parse_injection(json.at("injection"), label);
@@ -43,7 +46,9 @@ ExplainerConfig parse_explainer_config(const Json& json, const std::string& labe
 
 Explainer::Explainer(Model given_model, Tokenizer given_tokenizer, ExplainerConfig given_config)
     : model(std::move(given_model)), tokenizer(std::move(given_tokenizer)), config(std::move(given_config)) {
-  slot = find_slot_tokens(tokenizer, config.slot_tokens);
+  if (config.task != "ablation" || !config.slot_tokens.empty()) {
+    slot = find_slot_tokens(tokenizer, config.slot_tokens);
+  }
   if (slot.slot >= model.config.vocab_size) {
     fail("explainer",
          fmt::format("slot token {}: the model has {} embedding rows", slot.slot, model.config.vocab_size));

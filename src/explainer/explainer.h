@@ -29,7 +29,7 @@ struct Explainer {
   Tokenizer tokenizer;
   ExplainerConfig config;
   Projections projections;
-  SlotTokens slot;
+  SlotTokens slot;            // -1 where the task has no vectors
   double embedding_norm = 1;  // mean norm of the embedding rows, for norm_matched
 
   Explainer(Model given_model, Tokenizer given_tokenizer, ExplainerConfig given_config);

@@ -177,8 +177,10 @@ at::Tensor condition_vectors(const Dataset& dataset, const std::vector<const Exa
                              VectorCondition condition, uint64_t seed) {
   Random random(seed, "vectors " + condition_name(condition));
   std::vector<int64_t> sources;
+  const auto has_vector = [](const Example* example) { return example->vector >= 0; };
+  if (std::none_of(examples.begin(), examples.end(), has_vector)) return {};
   for (const Example* example : examples) {
-    if (example->vector < 0) fail("explainer", fmt::format("example '{}' has no vector", example->id));
+    if (!has_vector(example)) fail("explainer", fmt::format("example '{}' has no vector", example->id));
     sources.push_back(example->vector);
   }
   if (condition == VectorCondition::shuffled || condition == VectorCondition::shuffled_in_cell) {

@@ -66,7 +66,8 @@ enum class VectorCondition {
 std::string condition_name(VectorCondition condition);
 VectorCondition parse_condition(const std::string& name);
 
-// One row an example, in their order: [examples, d_target].
+// One row an example, in their order: [examples, d_target]; undefined if none of them has a vector. Throws Error if
+// only some have.
 at::Tensor condition_vectors(const Dataset& dataset, const std::vector<const Example*>& examples,
                              VectorCondition condition, uint64_t seed);
 

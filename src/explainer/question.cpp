@@ -39,10 +39,12 @@ struct Turn {
   std::vector<int64_t> before, after;
 };
 
-Turn user_turn(const Tokenizer& tokenizer) {
+Turn user_turn(const Tokenizer& tokenizer, const std::string& system) {
   static const std::string mark = "\x01question\x01";
   ChatRequest request;
-  request.messages = Json::array({{{"role", "user"}, {"content", mark}}});
+  request.messages = Json::array();
+  if (!system.empty()) request.messages.push_back({{"role", "system"}, {"content", system}});
+  request.messages.push_back({{"role", "user"}, {"content", mark}});
   request.add_generation_prompt = true;
   const std::string text = ChatTemplate::of(tokenizer, "the explainer's chat template").render(request);
   const size_t at = text.find(mark);
@@ -84,16 +86,25 @@ std::vector<std::string> paper_patching_templates() {
       "would the model's response differ?\n"};
 }
 
+std::vector<std::string> paper_ablation_templates() {
+  return {"{input}\n\nIf the hint were removed how would the assistant answer change?"};
+}
+
+const std::vector<std::string>& templates_for(const QuestionStyle& style, const Example& example) {
+  static const std::vector<std::string> patching = paper_patching_templates(), ablation = paper_ablation_templates();
+  if (!style.templates.empty()) return style.templates;
+  return example.vector >= 0 ? patching : ablation;
+}
+
 Question make_question(const Tokenizer& tokenizer, const SlotTokens& slot, const QuestionStyle& style,
                        const Example& example, size_t template_index) {
-  static const std::vector<std::string> published = paper_patching_templates();
-  const std::vector<std::string>& templates = style.templates.empty() ? published : style.templates;
+  const std::vector<std::string>& templates = templates_for(style, example);
   const std::string& text = templates.at(template_index % templates.size());
 
   Question question;
   question.vector = example.vector;
   question.layer = example.layers.empty() ? 0 : example.layers.back();
-  const Turn turn = style.chat ? user_turn(tokenizer) : Turn{};
+  const Turn turn = style.chat ? user_turn(tokenizer, style.system) : Turn{};
   if (style.chat) {
     question.tokens = turn.before;
   } else if (style.add_bos && tokenizer.bos()) {
@@ -112,6 +123,9 @@ Question make_question(const Tokenizer& tokenizer, const SlotTokens& slot, const
     const size_t close = text.find('}', i);
     const std::string name = close == std::string::npos ? "" : text.substr(i + 1, close - i - 1);
     if (name == "s" || name == "v" || name == "e") {
+      if (slot.slot < 0 || (name == "v" && example.vector < 0)) {
+        fail_usage("explainer", fmt::format("question template with {{v}}, but there is no vector (\"{}\")", text));
+      }
       flush();
       if (name == "v") question.slots.push_back(std::ssize(question.tokens));
       question.tokens.push_back(name == "s" ? slot.begin : name == "v" ? slot.slot : slot.end);
@@ -123,9 +137,11 @@ Question make_question(const Tokenizer& tokenizer, const SlotTokens& slot, const
       pending += example.input;
     } else if (name == "before") {
       pending += example.before;
+    } else if (name == "removed") {
+      pending += example.token;
     } else {
       fail_usage("explainer", fmt::format("question template: unknown '{{{}}}' in \"{}\"", name, text),
-                 "known are {s} {v} {e} {layer} {tokens} {input} {before}");
+                 "known are {s} {v} {e} {layer} {tokens} {input} {before} {removed}");
     }
     i = close + 1;
   }

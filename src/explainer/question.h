@@ -22,17 +22,21 @@ struct SlotTokens {
 SlotTokens find_slot_tokens(const Tokenizer& tokenizer, const std::vector<std::string>& named = {});
 
 // Templates hold {s}{v}{e} (begin, slot, end), {layer} (a comma list), {tokens} ("<token text>"), {input}, {before}
-// (the target's own answer without intervention).
+// (the target's own answer without intervention), {removed} (the text that is taken away).
 struct QuestionStyle {
-  std::vector<std::string> templates;  // empty: the five of the paper for activation patching, each with a line end
+  std::vector<std::string> templates;  // empty: the paper's, by whether the example has a vector
   bool add_bos = true;
   // The question is a user's turn in the tokenizer's chat template, the answer the assistant's.
   bool chat = false;
+  std::string system;  // chat: the text of a system turn in front; empty: none
   // Puts a blank in front of the words between <<< and >>> when they are tokenised, so that they are the very tokens
   // which the target says (" Paris"). Small vocabularies need it; the published explainers do without.
   bool blank_in_brackets = false;
 };
-std::vector<std::string> paper_patching_templates();
+std::vector<std::string> paper_patching_templates();  // five, each with a line end
+std::vector<std::string> paper_ablation_templates();  // one
+// Those that an example is asked with.
+const std::vector<std::string>& templates_for(const QuestionStyle& style, const Example& example);
 
 // A question with its answer.
 struct Question {
@@ -43,8 +47,8 @@ struct Question {
   int64_t layer = 0;            // the last of its layers: names the projection
 };
 
-// Throws Error for an unknown name in braces, a template without a slot where the example has a vector, and with
-// `chat` a tokenizer without chat template.
+// Throws Error for an unknown name in braces, a template without a slot where the example has a vector, one with a slot
+// where there are no slot tokens, and with `chat` a tokenizer without chat template.
 Question make_question(const Tokenizer& tokenizer, const SlotTokens& slot, const QuestionStyle& style,
                        const Example& example, size_t template_index);
 

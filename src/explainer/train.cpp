@@ -119,7 +119,8 @@ StepLoss run_step(Run& run, int64_t step) {
     replay = run.replay->next(std::max<int64_t>(
         1, static_cast<int64_t>(static_cast<double>(tokens) * t.replay_share / (1 - t.replay_share))));
   }
-  const at::Tensor vectors = run.train_vectors.index_select(0, at::tensor(rows, at::kLong));
+  at::Tensor vectors;
+  if (run.train_vectors.defined()) vectors = run.train_vectors.index_select(0, at::tensor(rows, at::kLong));
   const ExplainerBatch batch = make_batch(run.explainer, questions, vectors, replay);
   ForwardOptions options;
   options.compute = run.compute;
@@ -139,7 +140,10 @@ double validation_loss(Run& run) {
     const size_t last = std::min(first + group, run.validation_questions.size());
     const std::vector<Question> questions(run.validation_questions.begin() + static_cast<int64_t>(first),
                                           run.validation_questions.begin() + static_cast<int64_t>(last));
-    const at::Tensor vectors = run.validation_vectors.slice(0, static_cast<int64_t>(first), static_cast<int64_t>(last));
+    at::Tensor vectors;
+    if (run.validation_vectors.defined()) {
+      vectors = run.validation_vectors.slice(0, static_cast<int64_t>(first), static_cast<int64_t>(last));
+    }
     const ExplainerBatch batch = make_batch(run.explainer, questions, vectors, {});
     ForwardOptions options;
     options.compute = run.compute;
@@ -172,10 +176,9 @@ NamedTensors cloned(const NamedTensors& tensors) {
 void check_lengths(const Run& run) {
   const int64_t limit = run.explainer.model.config.max_positions;
   const QuestionStyle& style = run.training.explainer.style;
-  const size_t templates = style.templates.empty() ? paper_patching_templates().size() : style.templates.size();
   for (const std::vector<const Example*>* split : {&run.train, &run.validation}) {
     for (const Example* example : *split) {
-      for (size_t index = 0; index < templates; ++index) {
+      for (size_t index = 0; index < templates_for(style, *example).size(); ++index) {
         const Question question = make_question(run.explainer.tokenizer, run.explainer.slot, style, *example, index);
         const int64_t length = std::ssize(question.tokens) + std::ssize(question.answer);
         if (length > limit) {
@@ -211,7 +214,10 @@ Run prepare(const fs::path& base_model, const Dataset& dataset, const ExplainerT
   Run run{open_base(base_model, t.explainer), dataset, t,  dataset.of(Split::train),
           dataset.of(Split::validation),      {},      {}, {},
           choose_compute(t.compute),          {},      {}};
-  if (run.train.empty()) fail("train", "the data set has no examples in its train split");
+  for (std::vector<const Example*>* split : {&run.train, &run.validation}) {
+    std::erase_if(*split, [&](const Example* example) { return !t.takes(*example); });
+  }
+  if (run.train.empty()) fail("train", "the data set has no examples to train on");
   if (std::ssize(run.validation) > t.validation_examples) run.validation.resize(t.validation_examples);
   std::vector<int64_t> layers;
   for (const Example* example : run.train) layers.push_back(example->layers.empty() ? 0 : example->layers.back());
@@ -229,8 +235,10 @@ Run prepare(const fs::path& base_model, const Dataset& dataset, const ExplainerT
                  fmt::format("projections are given, and the settings do not use them ({})", t.projections.string()),
                  "set [train.explainer.injection] projection = \"least_squares\"");
     }
-    explainer.projections = make_projections(explainer.config.injection.projection, layers, dataset.vectors.size(1),
-                                             explainer.model.config.d_model, t.seed);
+    if (dataset.vectors.defined()) {
+      explainer.projections = make_projections(explainer.config.injection.projection, layers, dataset.vectors.size(1),
+                                               explainer.model.config.d_model, t.seed);
+    }
   }
   if (!t.full) add_lora(explainer.model, t.lora, t.seed);
   run.train_vectors = condition_vectors(dataset, run.train, t.vectors, t.seed);

@@ -5,8 +5,10 @@
 #include "explainer/explainer.h"
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
@@ -37,6 +39,10 @@ struct ExplainerTraining {
   int64_t validation_examples = 256;
   int64_t patience = 0;  // validations without improvement before stopping; 0: never stops early
   int64_t checkpoint_every = 50;
+  // Only examples whose attributes have one of these values are learnt: {"wording": ["teacher", "book"]}.
+  std::map<std::string, std::vector<std::string>> only;
+
+  bool takes(const Example& example) const;
 };
 // Whether it needs ExplainerTraining::projections.
 bool wants_projections(const ExplainerTraining& training);

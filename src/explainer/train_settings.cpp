@@ -3,6 +3,7 @@
 #include "explainer/train.h"
 #include "train/corpus.h"
 
+#include <algorithm>
 #include <set>
 
 namespace introspect {
@@ -29,7 +30,8 @@ const std::set<std::string> known_keys = {"explainer",
                                           "validate_every",
                                           "validation_examples",
                                           "patience",
-                                          "checkpoint_every"};
+                                          "checkpoint_every",
+                                          "only"};
 
 LoraConfig parse_lora(const Json& table, const std::string& label) {
   LoraConfig config;
@@ -58,28 +60,39 @@ bool wants_projections(const ExplainerTraining& training) {
 }
 
 Json training_to_json(const ExplainerTraining& t) {
-  return {{"explainer", explainer_config_to_json(t.explainer)},
-          {"seed", t.seed},
-          {"method", t.full ? "full" : "lora"},
-          {"lora",
-           {{"rank", t.lora.rank}, {"alpha", t.lora.alpha}, {"dropout", t.lora.dropout}, {"targets", t.lora.targets}}},
-          {"steps", t.steps},
-          {"epochs", t.epochs},
-          {"batch", t.batch},
-          {"learning_rate", t.learning_rate},
-          {"muon_rate", t.muon_rate},
-          {"weight_decay", t.weight_decay},
-          {"clip_norm", t.clip_norm},
-          {"schedule", t.schedule},
-          {"warm_up", t.warm_up},
-          {"compute", t.compute},
-          {"vectors", condition_name(t.vectors)},
-          {"replay_share", t.replay_share},
-          {"replay_text", t.replay_text},
-          {"validate_every", t.validate_every},
-          {"validation_examples", t.validation_examples},
-          {"patience", t.patience},
-          {"checkpoint_every", t.checkpoint_every}};
+  Json json{
+      {"explainer", explainer_config_to_json(t.explainer)},
+      {"seed", t.seed},
+      {"method", t.full ? "full" : "lora"},
+      {"lora",
+       {{"rank", t.lora.rank}, {"alpha", t.lora.alpha}, {"dropout", t.lora.dropout}, {"targets", t.lora.targets}}},
+      {"steps", t.steps},
+      {"epochs", t.epochs},
+      {"batch", t.batch},
+      {"learning_rate", t.learning_rate},
+      {"muon_rate", t.muon_rate},
+      {"weight_decay", t.weight_decay},
+      {"clip_norm", t.clip_norm},
+      {"schedule", t.schedule},
+      {"warm_up", t.warm_up},
+      {"compute", t.compute},
+      {"vectors", condition_name(t.vectors)},
+      {"replay_share", t.replay_share},
+      {"replay_text", t.replay_text},
+      {"validate_every", t.validate_every},
+      {"validation_examples", t.validation_examples},
+      {"patience", t.patience},
+      {"checkpoint_every", t.checkpoint_every}};
+  if (!t.only.empty()) json["only"] = t.only;
+  return json;
+}
+
+bool ExplainerTraining::takes(const Example& example) const {
+  return std::all_of(only.begin(), only.end(), [&](const auto& wanted) {
+    const auto found = example.attributes.find(wanted.first);
+    return found != example.attributes.end() &&
+           std::find(wanted.second.begin(), wanted.second.end(), found->second) != wanted.second.end();
+  });
 }
 
 ExplainerTraining parse_training(const Json& table, const std::string& label, const fs::path& base) {
@@ -90,7 +103,7 @@ ExplainerTraining parse_training(const Json& table, const std::string& label, co
   if (table.contains("explainer")) {
     t.explainer = parse_explainer_config(table.at("explainer"), label);
     for (const auto& [key, value] : table.at("explainer").items()) {
-      if (!explainer_config_to_json(t.explainer).contains(key)) {
+      if (key != "system" && !explainer_config_to_json(t.explainer).contains(key)) {
         fail_usage("train", fmt::format("unknown key 'explainer.{}' ({})", key, label));
       }
     }
@@ -120,6 +133,11 @@ ExplainerTraining parse_training(const Json& table, const std::string& label, co
   t.validation_examples = json_get_or<int64_t>(table, "validation_examples", t.validation_examples, label);
   t.patience = json_get_or<int64_t>(table, "patience", t.patience, label);
   t.checkpoint_every = json_get_or<int64_t>(table, "checkpoint_every", t.checkpoint_every, label);
+  if (table.contains("only")) {
+    for (const auto& [attribute, values] : table.at("only").items()) {
+      t.only[attribute] = json_get<std::vector<std::string>>(table.at("only"), attribute, label);
+    }
+  }
   check_range(static_cast<double>(t.batch), 1, 1e6, "batch", label);
   check_range(t.replay_share, 0, 0.95, "replay_share", label);
   check_range(t.learning_rate, 0, 10, "learning_rate", label);

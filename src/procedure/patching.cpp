@@ -1,6 +1,7 @@
 #include "procedure/patching.h"
 
 #include "base/error.h"
+#include "procedure/saved_chunks.h"
 #include "procedure/saved_sweep.h"
 #include "procedure/wording.h"
 

@@ -14,7 +14,7 @@ enum class FigureWidth { wide, narrow };  // 720 and 340 units
 struct Bar {
   std::string label;
   double value = 0, low = 0, high = 0;  // shares; NaN: not drawn, shown as a dash
-  std::string style;                    // "self", "explainer", "ablation", "floor": CSS classes
+  std::string style;                    // "self", "explainer", "ablation", "simulation", "floor": CSS classes
 };
 struct BarGroup {
   std::string title;  // may be empty

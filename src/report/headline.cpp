@@ -10,50 +10,30 @@ namespace introspect {
 
 namespace {
 
-enum class Verdict { unknown, better, worse, not_shown };
-
-// Self against another row, from that row's score (which holds the row minus self).
-struct Against {
-  Verdict verdict = Verdict::unknown;
+// The control at test time that comes nearest to self: another vector in place of the true one.
+struct Control {
+  Against against;
   std::string words;
 };
-
-Against against(const ScoreTable& table, const std::string& explainer, const std::string& condition,
-                const std::string& name) {
-  const Score* other = table.find(explainer, condition, table.headline_metric());
-  if (!other || !std::isfinite(other->difference_to_self) || !std::isfinite(other->p_against_self)) return {};
-  const double difference = -other->difference_to_self;
-  const bool found = other->p_against_self < kSignificance;
-  const std::string range = signed_interval(-other->difference_high, -other->difference_low);
-  Against result;
-  result.verdict = !found ? Verdict::not_shown : difference > 0 ? Verdict::better : Verdict::worse;
-  result.words =
-      fmt::format("{} points {} than {} ({}{})", percent(std::abs(difference)), difference < 0 ? "less" : "more", name,
-                  range.empty() ? "" : range + ", ", p_value(other->p_against_self));
-  return result;
-}
-
-// The control at test time that comes nearest to self: another vector in place of the true one.
-Against weakest_at_test(const ScoreTable& table) {
-  Against nearest;
+Control weakest_at_test(const ScoreTable& table) {
+  Control nearest;
   double highest = -1;
   for (const auto& [condition, name] :
        {std::pair{"zero_vector", "itself given a zero vector"}, std::pair{"random_vector", "itself given a random one"},
         std::pair{"shuffled_vector", "itself given another item's vector"},
         std::pair{"shuffled_in_cell", "itself given another vector of the cell"}}) {
     const Score* score = table.find("self", condition, table.headline_metric());
-    const Against this_one = against(table, "self", condition, name);
+    const Against this_one = against(table, table.headline_metric(), "self", condition);
     if (this_one.verdict == Verdict::unknown || !score || score->value <= highest) continue;
     highest = score->value;
-    nearest = this_one;
+    nearest = {this_one, this_one.words(name)};
   }
   return nearest;
 }
 
 std::string what_is_measured(const ScoreTable& table, const Score& self) {
   const std::string target = table.subject().target.empty() ? "the target" : table.subject().target;
-  const std::string range = interval(self.low, self.high);
-  const std::string value = percent(self.value) + "%" + (range.empty() ? "" : " (95% interval " + range + ")");
+  const std::string value = percent_with_interval(self);
   if (table.headline_metric() == "content_on_changed") {
     return fmt::format(
         "On the {} whose answer the intervention changes, {}, trained to explain itself, names the new "
@@ -89,45 +69,68 @@ std::string conclusion(Verdict twin, Verdict without, bool at_test) {
   }
   if (twin == Verdict::better) {
     return "It beats its twin, but is not shown to need the vector: the advantage may come from knowing the same "
-           "facts, "
-           "not from reading activations.";
+           "facts, not from reading activations.";
   }
   return "The effect that was looked for is not there: in this run the model does not explain its own activations "
-         "better "
-         "than the controls.";
+         "better than the controls.";
 }
 
 // The best of the rows that know nothing of the vector.
 std::string best_floor(const ScoreTable& table) {
-  const Score* best = nullptr;
-  std::string label;
+  std::vector<RowName> floors;
   for (const RowName& row : table.rows()) {
-    const Score* score = row.kind == RowKind::floor ? table.find(row, table.headline_metric()) : nullptr;
-    if (!score || !std::isfinite(score->value) || (best && best->value >= score->value)) continue;
-    best = score;
-    label = row.label;
+    if (row.kind == RowKind::floor) floors.push_back(row);
   }
-  return best ? fmt::format("The best floor ({}) reaches {}%.", label, percent(best->value)) : "";
+  const RowName* best = best_row(table, floors, table.headline_metric());
+  if (!best) return "";
+  return fmt::format("The best floor ({}) reaches {}%.", best->label,
+                     percent(table.find(*best, table.headline_metric())->value));
 }
 
 }  // namespace
 
-std::vector<std::string> headline_sentences(const ScoreTable& table) {
-  const Score* self = table.find("self", "trained", table.headline_metric());
+std::string wanted_words(const Gate& gate) {
+  const auto bound = [](double share) { return fmt::format("{:g}", std::round(share * 1000) / 10); };
+  if (gate.low > 0 && gate.high < 1) return fmt::format("{} to {}%", bound(gate.low), bound(gate.high));
+  if (gate.low > 0) return fmt::format("at least {}%", bound(gate.low));
+  return gate.high < 1 ? fmt::format("at most {}%", bound(gate.high)) : "";
+}
+
+std::vector<std::string> validity_sentences(const ReportInput& input) {
+  if (input.valid) return {};
+  std::string because = input.invalid_because;
+  for (const Gate& gate : input.gates) {
+    if (gate.passed || !input.invalid_because.empty()) continue;
+    if (!because.empty()) because += "; ";
+    because += std::isfinite(gate.value) ? fmt::format("{} is {}%", gate.name, percent(gate.value))
+                                         : fmt::format("{} was not measured", gate.name);
+    if (const std::string wanted = wanted_words(gate); !wanted.empty()) because += ", wanted " + wanted;
+  }
+  if (because.empty()) because = "the target did not pass its gate";
+  return {fmt::format("This is not a valid test of introspection: {}.", because),
+          "The figures are shown for the record; nothing follows from them."};
+}
+
+std::vector<std::string> headline_sentences(const ScoreTable& table, const ReportInput& input) {
+  if (table.words().task == Task::ablation) return ablation_sentences(table, input);
+  const std::string& metric = table.headline_metric();
+  const Score* self = table.find("self", "trained", metric);
   if (!self) return {"The model's explanation of itself was not measured in this run."};
   if (self->n == 0) return {"There was no test item to measure this on."};
-  const Against twin = against(table, "twin", "trained", "its twin");
-  Against without = against(table, "self", "retrained_without_vector", "itself retrained without the vector");
-  const bool at_test = without.verdict == Verdict::unknown;
+  const Against twin = against(table, metric, "twin", "trained");
+  const Against retrained = against(table, metric, "self", "retrained_without_vector");
+  Control without{retrained, retrained.words("itself retrained without the vector")};
+  const bool at_test = retrained.verdict == Verdict::unknown;
   if (at_test) without = weakest_at_test(table);
 
   std::vector<std::string> sentences = {what_is_measured(table, *self)};
-  if (!twin.words.empty() && !without.words.empty()) {
-    sentences.push_back(fmt::format("That is {} and {}.", twin.words, without.words));
-  } else if (!twin.words.empty() || !without.words.empty()) {
-    sentences.push_back(fmt::format("That is {}.", twin.words.empty() ? without.words : twin.words));
+  const std::string twin_words = twin.words("its twin");
+  if (!twin_words.empty() && !without.words.empty()) {
+    sentences.push_back(fmt::format("That is {} and {}.", twin_words, without.words));
+  } else if (!twin_words.empty() || !without.words.empty()) {
+    sentences.push_back(fmt::format("That is {}.", twin_words.empty() ? without.words : twin_words));
   }
-  sentences.push_back(conclusion(twin.verdict, without.verdict, at_test));
+  if (input.valid) sentences.push_back(conclusion(twin.verdict, without.against.verdict, at_test));
   if (const std::string floor = best_floor(table); !floor.empty()) sentences.push_back(floor);
   if (self->seeds == 1) {
     sentences.push_back("Each explainer was trained once: the intervals do not hold the luck of training.");

@@ -1,5 +1,6 @@
 // The report as Markdown: the same figures as tables, for repositories and terminals.
 #include "report/headline.h"
+#include "report/page.h"
 #include "report/report.h"
 #include "report/sections.h"
 #include "report/words.h"
@@ -33,15 +34,23 @@ std::string shown(const Score* score) {
 std::string scores_of(const ScoreTable& table) {
   std::vector<std::string> head = {"row"};
   for (const std::string& metric : table.metrics()) head.push_back(escape_markdown(metric_label(metric)));
-  head.insert(head.end(), {"against self, first column", "p", "unparsable", "seeds"});
+  const std::vector<std::string> compared = table.headline_metrics();
+  for (size_t m = 0; m < compared.size(); ++m) {
+    const std::string of = m == 0 ? "first column" : escape_markdown(metric_label(compared[m]));
+    head.insert(head.end(), {"against self, " + of, "p"});
+  }
+  head.insert(head.end(), {"unparsable", "seeds"});
   std::string text = table_head(head);
   for (const RowName& row : table.rows()) {
     std::vector<std::string> cells = {escape_markdown(row.label)};
     for (const std::string& metric : table.metrics()) cells.push_back(shown(table.find(row, metric)));
     const Score* headline = table.find(row, table.headline_metric());
-    const bool compared = headline && std::isfinite(headline->p_against_self);
-    cells.push_back(compared ? signed_percent(headline->difference_to_self) : "–");
-    cells.push_back(compared ? escape_markdown(p_value(headline->p_against_self).substr(2)) : "–");
+    for (const std::string& metric : compared) {
+      const Score* score = table.find(row, metric);
+      const bool tested = score && std::isfinite(score->p_against_self);
+      cells.push_back(tested ? signed_percent(score->difference_to_self) : "–");
+      cells.push_back(tested ? escape_markdown(p_value(score->p_against_self).substr(2)) : "–");
+    }
     cells.push_back(headline ? fmt::format("{:g}", std::round(headline->unparsable * 10) / 10) : "–");
     cells.push_back(headline ? std::to_string(headline->seeds) : "–");
     text += table_row(cells);
@@ -74,36 +83,121 @@ std::string map_of(const std::vector<CellFact>& cells) {
   return text;
 }
 
-}  // namespace
+std::string groups_of(const ScoreTable& table) {
+  std::string text;
+  const std::vector<RowName> rows = group_rows(table);
+  for (const GroupAttribute& attribute : table.words().listed_by) {
+    const std::vector<std::string> values = table.groups(attribute.name);
+    if (values.empty() || rows.empty()) continue;
+    for (const std::string& metric : table.headline_metrics()) {
+      std::vector<std::string> head = {attribute.title + ": " + metric_label(metric), "n"};
+      for (const RowName& row : rows) head.push_back(escape_markdown(row.label));
+      text += "\n" + table_head(head);
+      for (const std::string& value : values) {
+        const std::string group = attribute.name + "=" + value;
+        const Score* first = table.find(rows[0], metric, group);
+        std::vector<std::string> line = {escape_markdown(value), first ? count(first->n) : "–"};
+        for (const RowName& row : rows) line.push_back(shown(table.find(row, metric, group)));
+        text += table_row(line);
+      }
+    }
+  }
+  return text;
+}
 
-std::string report_markdown(const ReportInput& input) {
-  std::string text = "# " + escape_markdown(input.title) + "\n\n";
+std::string generalisation_of(const ReportInput& input) {
+  std::string text = table_head({"trained on", "tested on", "row", "metric", "score", "n"});
+  for (const GeneralisationFact& fact : input.generalisation) {
+    const std::string range = interval(fact.low, fact.high);
+    text +=
+        table_row({escape_markdown(fact.trained_on + (fact.reference ? " (for comparison, on the same items)" : "")),
+                   escape_markdown(fact.tested_on),
+                   escape_markdown(row_name(fact.explainer, fact.condition, task_name(input)).label),
+                   escape_markdown(metric_label(fact.metric)),
+                   percent(fact.value) + (range.empty() ? "" : " (" + range + ")"), count(fact.n)});
+  }
+  return text;
+}
+
+std::string hints_of(const std::vector<HintFact>& hints) {
+  std::string text = table_head({"wording", "questions", "wrong hints followed", "answer changes without the hint",
+                                 "right with the hint", "items kept"});
+  for (const HintFact& hint : hints) {
+    text += table_row({escape_markdown(hint.wording + (hint.text.empty() ? "" : ": " + hint.text)), count(hint.n),
+                       percent(hint.followed_when_wrong), percent(hint.changed_without), percent(hint.right_with),
+                       count(hint.kept)});
+  }
+  return text;
+}
+
+std::string gates_of(const ReportInput& input) {
+  std::string text = table_head({"gate, of the target", "share", "wanted", "n", "holds"});
+  for (const Gate& gate : input.gates) {
+    text += table_row({escape_markdown(gate.name), percent(gate.value), wanted_words(gate),
+                       gate.n > 0 ? count(gate.n) : "–", gate.passed ? "yes" : "no"});
+  }
+  return text + fmt::format("\nThe test is {}.\n", input.valid ? "valid" : "not valid");
+}
+
+std::string lines_of(const std::vector<std::string>& sentences) {
+  std::string text;
+  for (const std::string& sentence : sentences) text += escape_markdown(sentence) + "\n";
+  return text;
+}
+
+// One part; `level` of its title is 1, or 2 for a chapter, whose page's command is `page_command`.
+std::string part_of(const ReportInput& input, size_t level, const std::string& page_command) {
+  const std::string title = std::string(level, '#') + " ", section = "\n#" + title;
+  std::string text = title + escape_markdown(input.title) + "\n\n";
   if (!input.question.empty()) text += "_" + escape_markdown(input.question) + "_\n\n";
-  for (const std::string& sentence : input.answer) text += escape_markdown(sentence) + "\n";
+  text += lines_of(validity_sentences(input)) + lines_of(input.answer);
   const std::vector<Subject> subjects = subjects_of(input.scores);
   for (const Subject& subject : subjects) {
     const ScoreTable table(input.scores, subject);
-    text += fmt::format("\n## Scores: {}\n\n",
-                        escape_markdown(subject.task + (subject.target.empty() ? "" : " of " + subject.target)));
-    if (input.answer.empty() || subjects.size() > 1) {
-      for (const std::string& sentence : headline_sentences(table)) text += escape_markdown(sentence) + "\n";
-      text += "\n";
-    }
+    text += section + fmt::format("Scores: {}\n\n", escape_markdown(task_title(subject.task, subject.target)));
+    if (input.answer.empty() || subjects.size() > 1) text += lines_of(headline_sentences(table, input)) + "\n";
     text += scores_of(table);
+    if (table.words().task != Task::ablation) continue;
+    if (const std::string groups = groups_of(table); !groups.empty()) text += section + "By wording\n" + groups;
   }
+  if (!input.generalisation.empty()) text += section + "Generalisation\n\n" + generalisation_of(input);
+  if (!input.hints.empty()) text += section + "How far hints move the answer\n\n" + hints_of(input.hints);
   if (!input.cells.empty()) {
-    text += "\n## Share of answers that the patch changes, before balancing\n\n" + map_of(input.cells);
+    text += section + "Share of answers that the patch changes, before balancing\n\n" + map_of(input.cells);
   }
-  if (!input.facts.empty()) text += "\n## The data\n\n" + values_of(input.facts);
+  if (!input.facts.empty() || !input.gates.empty()) text += section + "The data\n\n" + values_of(input.facts);
+  if (!input.gates.empty()) text += (input.facts.empty() ? "" : "\n") + gates_of(input);
   if (!input.weak.empty()) {
-    text += "\n## What is weak\n\n";
+    text += section + "What is weak\n\n";
     for (const std::string& sentence : input.weak) text += "- " + escape_markdown(sentence) + "\n";
   }
-  text += "\n## How to run it again\n\n";
-  if (!input.command.empty()) {
-    text += "```\n" + input.command + "\n```\n\n";
-  }
+  const bool own = !input.command.empty() && input.command != page_command;
+  if (level > 1 && !own && input.settings.empty() && input.versions.empty()) return text;
+  text += section + (level == 1 || own ? "How to run it again\n\n" : "Settings and versions\n\n");
+  if (own) text += "```\n" + input.command + "\n```\n\n";
   return text + values_of(input.settings) + values_of(input.versions);
+}
+
+}  // namespace
+
+std::string report_markdown(const ReportInput& input) {
+  return part_of(input, 1, "");
+}
+
+std::string report_markdown(const std::vector<ReportInput>& parts, const PageHead& head) {
+  if (parts.size() < 2) return report_markdown(only_part(parts, head));
+  std::string text = "# " + escape_markdown(head.title) + "\n\n", chapters;
+  if (!head.question.empty()) text += "_" + escape_markdown(head.question) + "_\n\n";
+  Anchors anchors;
+  for (const ReportInput& input : parts) {
+    const std::string anchor = anchors.of(part_name(input));
+    text +=
+        fmt::format("- [{}](#{}): {}\n", escape_markdown(input.title), anchor, escape_markdown(first_sentence(input)));
+    chapters += fmt::format("\n<a id=\"{}\"></a>\n\n", anchor) + part_of(input, 2, head.command);
+  }
+  text += chapters;
+  if (!head.command.empty()) text += "\n## How to run all of it again\n\n```\n" + head.command + "\n```\n";
+  return text;
 }
 
 }  // namespace introspect

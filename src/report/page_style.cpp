@@ -28,6 +28,20 @@ main { max-width: 47rem; margin: 0 auto; padding: 4.5rem 1.25rem 6rem; }
 h1 { font-size: clamp(1.9rem, 1.3rem + 2.6vw, 2.75rem); line-height: 1.15; font-weight: 600; letter-spacing: -.012em; margin: 0 0 1rem; text-wrap: balance; }
 h2 { font-size: 1.5rem; line-height: 1.25; font-weight: 600; margin: 4.5rem 0 .75rem; text-wrap: balance; }
 h3 { font-size: 1.0625rem; font-weight: 600; margin: 2.25rem 0 .35rem; }
+.chapter { margin-top: 6rem; border-top: 3px solid var(--ink); padding-top: 2.5rem; }
+.chapter > header h2 { font-size: clamp(1.6rem, 1.2rem + 1.8vw, 2.1rem); line-height: 1.2; margin: 0 0 1rem; letter-spacing: -.008em; }
+.chapter h3 { font-size: 1.35rem; line-height: 1.25; margin: 4rem 0 .75rem; text-wrap: balance; }
+.chapter h4 { font-size: 1.0625rem; font-weight: 600; margin: 2.25rem 0 .35rem; }
+.chapter .question { font-size: 1.15rem; }
+.parts { list-style: none; padding: 0; margin: 0; display: grid; gap: 1.25rem; }
+.parts li { border-left: 3px solid var(--self); padding: .1rem 0 .1rem 1.25rem; }
+.parts li.invalid { border-left-color: var(--bad); }
+.parts a { font-weight: 600; font-size: 1.2rem; }
+.parts p { margin: .2rem 0 0; }
+a { color: var(--self); text-decoration-thickness: 1px; text-underline-offset: .18em; }
+a:hover { text-decoration-thickness: 2px; }
+a:focus-visible { outline: 2px solid var(--self); outline-offset: 2px; }
+.next { font-size: .9rem; margin: 3rem 0 0; }
 p { margin: 0 0 1rem; }
 .eyebrow, figcaption, table, .facts, button, summary, .tags, .said, .filters, .note, .next {
   font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "DejaVu Sans", sans-serif;
@@ -35,6 +49,8 @@ p { margin: 0 0 1rem; }
 .eyebrow { font-size: .8125rem; letter-spacing: .06em; color: var(--soft); margin-bottom: 1.25rem; }
 .question { font-size: 1.3rem; line-height: 1.45; color: var(--soft); font-style: italic; margin-bottom: 2rem; text-wrap: pretty; }
 .answer { border-left: 3px solid var(--self); padding: .1rem 0 .1rem 1.25rem; margin: 0 0 2.25rem; }
+.answer.invalid { border-left-color: var(--bad); }
+.answer.invalid p:first-child { color: var(--bad); }
 .answer p { margin: 0 0 .6rem; }
 .answer p:first-child { font-size: 1.2rem; line-height: 1.5; }
 .answer p:last-child { margin-bottom: 0; }
@@ -58,6 +74,7 @@ svg .bar.self { fill: var(--self); }
 svg .bar.explainer { fill: var(--explainer); }
 svg .bar.ablation { fill: var(--ablation); }
 svg .bar.floor { fill: var(--floor); }
+svg .bar.simulation { fill: var(--paper); stroke: var(--self); stroke-width: 1.5; }
 svg .whisker { stroke: var(--whisker); stroke-width: 1.4; }
 svg .whisker.first { stroke: var(--self); }
 svg .whisker.second { stroke: var(--second); }
@@ -77,6 +94,8 @@ th { font-weight: 500; }
 thead th { color: var(--soft); vertical-align: bottom; border-bottom-color: var(--soft); }
 th:first-child, td:first-child { text-align: left; padding-left: 0; position: sticky; left: 0; background: var(--paper); min-width: 8.5rem; }
 td small { display: block; color: var(--soft); font-size: .72rem; white-space: nowrap; }
+th small { display: block; color: var(--soft); font-size: .76rem; font-weight: 400; }
+tr.reference th, tr.reference td { color: var(--soft); }
 tr.self th, tr.self td { font-weight: 650; }
 tr.self td small { font-weight: 400; }
 tr.kind th { color: var(--soft); padding-top: 1.3rem; font-size: .78rem; }
@@ -114,6 +133,8 @@ ul.plain li { margin-bottom: .5rem; }
   .broad { width: auto; left: 0; transform: none; }
   main { padding-top: 2.5rem; }
   h2 { margin-top: 3.5rem; }
+  .chapter { margin-top: 4rem; padding-top: 1.75rem; }
+  .chapter h3 { margin-top: 3rem; }
   .wide { display: none; }
   .narrow { display: block; }
   .narrow svg { width: 100%; max-width: 460px; }
@@ -127,12 +148,12 @@ ul.plain li { margin-bottom: .5rem; }
 @media print { main { max-width: none; padding: 0; } .filters { display: none; } article { break-inside: avoid; } }
 )css";
 
-// Filters of the examples. Without JavaScript all examples are shown and the buttons are not.
+// Filters of the examples, each for those of its own section. Without JavaScript all examples are shown and the buttons
+// are not.
 const std::string_view kPageScript = R"js(
 "use strict";
-const filters = document.querySelector(".filters");
-if (filters) {
-  const articles = [...document.querySelectorAll("article")];
+for (const filters of document.querySelectorAll(".filters")) {
+  const articles = [...filters.closest("section").querySelectorAll("article")];
   const buttons = [...filters.querySelectorAll("button")];
   const shown = filters.querySelector(".shown");
   const apply = chosen => {

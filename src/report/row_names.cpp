@@ -1,5 +1,7 @@
 #include "report/row_names.h"
 
+#include "report/task_words.h"
+
 #include <algorithm>
 
 namespace introspect {
@@ -11,42 +13,78 @@ std::string spaced(std::string name) {
   return name;
 }
 
-}  // namespace
+// The rows of an ablation: every explainer under the same conditions.
+void add_ablation_rows(std::vector<RowName>& names, RowKind kind,
+                       const std::vector<std::pair<std::string, std::string>>& conditions) {
+  for (const auto& [condition, words] : conditions) {
+    for (const std::string explainer : {"self", "twin", "base"}) {
+      names.push_back({explainer, condition, explainer + ", " + words, kind});
+    }
+  }
+}
 
-const std::vector<RowName>& row_names() {
-  static const std::vector<RowName> names = {
+std::vector<RowName> all_rows() {
+  std::vector<RowName> names = {
       {"self", "trained", "self", RowKind::explainer},
       {"next", "trained", "next (self, trained further)", RowKind::explainer},
       {"twin", "trained", "twin (another seed)", RowKind::explainer},
       {"continued_twin", "trained", "continued twin", RowKind::explainer},
+      {"base", "trained", "base (before chat tuning)", RowKind::explainer},
       {"self", "told_the_unpatched_answer", "self, told the unpatched answer", RowKind::explainer},
       {"twin", "told_the_unpatched_answer", "twin, told the unpatched answer", RowKind::explainer},
-      {"self", "retrained_without_vector", "self, retrained without vector", RowKind::ablation},
-      {"self", "zero_vector", "self, zero vector at test", RowKind::ablation},
-      {"self", "random_vector", "self, random vector at test", RowKind::ablation},
-      {"self", "shuffled_vector", "self, another item's vector", RowKind::ablation},
-      {"self", "shuffled_in_cell", "self, another vector of the cell", RowKind::ablation},
-      {"self", "few_shot", "self, few-shot, untrained", RowKind::floor},
-      {"self", "untrained", "self, untrained", RowKind::floor},
-      {"none", "always_changed", "always changed, by relation", RowKind::floor},
-      {"none", "majority_relation", "majority by relation", RowKind::floor},
-      {"none", "majority_cell", "majority by token and block", RowKind::floor},
-      {"none", "always_unchanged", "always unchanged", RowKind::floor},
-      {"none", "most_frequent_answer", "most frequent answer", RowKind::floor},
   };
+  add_ablation_rows(names, RowKind::explainer,
+                    {{"lora", "LoRA"},
+                     {"trained_on_some_wordings", "trained on some wordings"},
+                     {"trained_on_some_subjects", "trained on some subjects"}});
+  names.insert(names.end(), {{"self", "retrained_without_vector", "self, retrained without vector", RowKind::ablation},
+                             {"self", "zero_vector", "self, zero vector at test", RowKind::ablation},
+                             {"self", "random_vector", "self, random vector at test", RowKind::ablation},
+                             {"self", "shuffled_vector", "self, another item's vector", RowKind::ablation},
+                             {"self", "shuffled_in_cell", "self, another vector of the cell", RowKind::ablation}});
+  add_ablation_rows(names, RowKind::simulation, {{"self_simulation", "asked without the hint"}});
+  add_ablation_rows(names, RowKind::floor, {{"hint_differs", "changed if the hint differs"}});
+  names.insert(names.end(), {{"self", "few_shot", "self, few-shot, untrained", RowKind::floor}});
+  add_ablation_rows(names, RowKind::floor,
+                    {{"few_shot_8", "few-shot (8), untrained"},
+                     {"few_shot_8_lenient", "few-shot (8), read leniently"},
+                     {"few_shot_4", "few-shot (4), untrained"},
+                     {"few_shot_4_lenient", "few-shot (4), read leniently"},
+                     {"untrained", "untrained"},
+                     {"untrained_lenient", "untrained, read leniently"}});
+  names.insert(names.end(), {{"none", "text_classifier", "text classifier", RowKind::floor},
+                             {"none", "always_changed", "always changed, by relation", RowKind::floor},
+                             {"none", "majority_relation", "majority by relation", RowKind::floor},
+                             {"none", "majority_cell", "majority by token and block", RowKind::floor},
+                             {"none", "majority_wording", "majority by wording", RowKind::floor},
+                             {"none", "majority_wording_subject", "majority by wording and subject", RowKind::floor},
+                             {"none", "always_unchanged", "always unchanged", RowKind::floor},
+                             {"none", "most_frequent_answer", "most frequent answer", RowKind::floor}});
   return names;
 }
 
-RowName row_name(const std::string& explainer, const std::string& condition) {
+}  // namespace
+
+const std::vector<RowName>& row_names() {
+  static const std::vector<RowName> names = all_rows();
+  return names;
+}
+
+RowName row_name(const std::string& explainer, const std::string& condition, const std::string& task) {
   for (const RowName& name : row_names()) {
-    if (name.explainer == explainer && name.condition == condition) return name;
+    if (name.explainer != explainer || name.condition != condition) continue;
+    const bool by_relation = condition == "always_changed" && task_of(task) != Task::ablation;
+    return condition != "always_changed" || by_relation ? name
+                                                        : RowName{explainer, condition, "always changed", name.kind};
   }
   RowName name{explainer, condition, spaced(explainer), RowKind::explainer};
   if (condition == "trained") return name;
   name.label = explainer == "none" ? spaced(condition) : spaced(explainer) + ", " + spaced(condition);
   const auto about = [&](const char* word) { return condition.find(word) != std::string::npos; };
-  if (explainer == "none" || about("untrained") || about("few_shot")) {
+  if (explainer == "none" || about("untrained") || about("few_shot") || about("hint_differs")) {
     name.kind = RowKind::floor;
+  } else if (about("self_simulation")) {
+    name.kind = RowKind::simulation;
   } else if (about("vector") || about("shuffled")) {
     name.kind = RowKind::ablation;
   }  // else trained in another way
@@ -75,7 +113,34 @@ std::string metric_label(const std::string& metric) {
   return spaced(metric);
 }
 
-std::string metric_meaning(const std::string& metric) {
+namespace {
+
+std::string ablation_meaning(const std::string& metric) {
+  if (metric == "content_on_changed") {
+    return "Of the items whose answer changes when the hint is taken away: the share for which the explainer names the "
+           "new answer. Answering the question as if there were no hint scores here too; has-changed F1 tells whether "
+           "the explainer knows that the hint mattered.";
+  }
+  if (metric == "content_on_unchanged") {
+    return "Of the items whose answer stays when the hint is taken away: the share for which the explainer names it.";
+  }
+  if (metric == "has_changed_f1") {
+    return "Whether the explainer's words say rightly that the answer changes when the hint is taken away: F1, the "
+           "mean "
+           "over changed and unchanged items. 50 is chance where half of the items change.";
+  }
+  if (metric == "derived_f1") {
+    return "The same for the answer it names: changed if that differs from what the target says with the hint.";
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string metric_meaning(const std::string& metric, const std::string& task) {
+  if (task_of(task) == Task::ablation) {
+    if (const std::string meaning = ablation_meaning(metric); !meaning.empty()) return meaning;
+  }
   if (metric == "content_on_changed") {
     return "Of the items whose answer the patch changes: the share for which the explainer names the new answer. "
            "The question's words alone seldom tell it.";

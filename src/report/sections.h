@@ -9,16 +9,27 @@
 
 namespace introspect {
 
-std::string headline_figure(const ScoreTable& table);  // the headline metric, every row
-std::string metric_figures(const ScoreTable& table);   // the other metrics, small
-std::string score_table(const ScoreTable& table);      // every row on every metric
-std::string relation_figure(const ScoreTable& table);  // self and twin by relation
-std::string group_tables(const ScoreTable& table);     // by token type and block
+std::string row_figure(const ScoreTable& table, const std::string& metric);  // every row on a headline metric
+std::string metric_figures(const ScoreTable& table, int level);  // the other metrics, small, under headings "<h3>"
+std::string score_table(const ScoreTable& table);                // every row on every metric
+std::string group_figure(const ScoreTable& table);               // self and twin by relation, or by subject
+std::string group_tables(const ScoreTable& table);               // by token type and block, or by wording
+// The rows whose scores stand in those tables.
+std::vector<RowName> group_rows(const ScoreTable& table);
 std::string comparison_table(const ReportInput& input, const ScoreTable& table);
+std::string generalisation_table(const ReportInput& input);
+std::string hint_table(const ReportInput& input);  // what each wording does to the target
+std::string gate_table(const ReportInput& input);
 std::string cell_map(const ReportInput& input);    // share changed before balancing
 std::string cell_table(const ReportInput& input);  // what was dropped, and why
 std::string example_browser(const ReportInput& input);
 std::string named_values(const NamedValues& values);
+
+// A table that scrolls sideways where it is too wide; `style` "scroll", or "scroll broad" for one wider than the text.
+std::string scrolling(const std::string& label, const std::string& table, const std::string& style = "scroll");
+
+// The task whose words the part is told in: the input's own name, else that of its scores.
+std::string task_name(const ReportInput& input);
 
 // What whiskers are and how many items stand behind a figure.
 std::string whisker_note(const ScoreTable& table, const std::string& metric);

@@ -1,4 +1,4 @@
-// The sections about the data set: the map of cells, what was dropped, and the examples.
+// The sections about the data set of a patching sweep: the map of cells, and what was dropped.
 #include "report/figure.h"
 #include "report/sections.h"
 #include "report/words.h"
@@ -18,51 +18,6 @@ constexpr size_t kMapLines = 14;  // token types in the figure; the table holds 
 
 double share_of(int64_t part, int64_t whole) {
   return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : std::numeric_limits<double>::quiet_NaN();
-}
-
-std::string said_words(const Said& said) {
-  if (!said.parsed) return escape_html(said.text) + " <i>(not in the form asked for)</i>";
-  return fmt::format("{} <i>({})</i>", escape_html(said.content), said.changed ? "changes" : "stays");
-}
-
-std::string example_card(const BrowsedExample& example) {
-  const auto self = std::find_if(example.said.begin(), example.said.end(), [](const Said& said) {
-    return said.explainer == "self" && said.condition == "trained";
-  });
-  const char* right = self == example.said.end() ? "unknown" : self->right ? "yes" : "no";
-  std::string layers;
-  for (const int64_t layer : example.layers) layers += (layers.empty() ? "" : ", ") + std::to_string(layer);
-
-  std::string html = fmt::format("<article data-changed=\"{}\" data-right=\"{}\">\n<div class=\"tags\"><b>{}</b>",
-                                 example.changed ? "yes" : "no", right, example.changed ? "changed" : "unchanged");
-  const auto tag = [&](const std::string& name, const std::string& value) {
-    if (!value.empty()) html += fmt::format("<span>{}{}</span>", name, escape_html(value));
-  };
-  tag("", example.token_type);
-  tag("layers ", layers);
-  tag("", example.relation);
-  tag("", example.id);
-  html += fmt::format("</div>\n<p class=\"input\">{}</p>\n", escape_html(example.input));
-  if (!example.token.empty()) {
-    html += fmt::format("<p class=\"truth\">Replaced at <mark>{}</mark>. ", escape_html(example.token));
-  } else {
-    html += "<p class=\"truth\">";
-  }
-  if (example.changed) {
-    html += fmt::format("The target said <b>{}</b>, and now says <b>{}</b>.</p>\n", escape_html(example.before),
-                        escape_html(example.after));
-  } else if (!example.before.empty()) {
-    html += fmt::format("The target says <b>{}</b>, before and after.</p>\n", escape_html(example.before));
-  } else {
-    html += fmt::format("The answer is <b>{}</b>.</p>\n", escape_html(example.answer));
-  }
-  html += "<ul class=\"said\">\n";
-  for (const Said& said : example.said) {
-    html += fmt::format("<li><span class=\"who\">{}</span><span class=\"words\">{}</span>{}</li>\n",
-                        escape_html(row_name(said.explainer, said.condition).label), said_words(said),
-                        said.right ? "<span class=\"right\">✓ right</span>" : "<span class=\"wrong\">✗ wrong</span>");
-  }
-  return html + "</ul>\n</article>\n";
 }
 
 }  // namespace
@@ -165,19 +120,6 @@ std::string cell_table(const ReportInput& input) {
       "<p class=\"note\">{} of {} (token type, block, relation) were kept and balanced.</p>\n<div class=\"scroll\" "
       "tabindex=\"0\" role=\"region\" aria-label=\"Cells kept and dropped\">\n<table>\n{}</tbody>\n</table>\n</div>\n",
       count(kept_cells), plural(static_cast<int64_t>(input.cells.size()), "cell"), body);
-}
-
-std::string example_browser(const ReportInput& input) {
-  if (input.examples.empty()) return "";
-  std::string html =
-      "<div class=\"filters\" hidden>\n<button type=\"button\" data-filter=\"all\" aria-pressed=\"true\">All</button>\n"
-      "<button type=\"button\" data-filter=\"changed=yes\" aria-pressed=\"false\">Changed</button>\n"
-      "<button type=\"button\" data-filter=\"changed=no\" aria-pressed=\"false\">Unchanged</button>\n"
-      "<button type=\"button\" data-filter=\"right=yes\" aria-pressed=\"false\">Self right</button>\n"
-      "<button type=\"button\" data-filter=\"right=no\" aria-pressed=\"false\">Self wrong</button>\n"
-      "<span class=\"shown\" role=\"status\"></span>\n</div>\n";
-  for (const BrowsedExample& example : input.examples) html += example_card(example);
-  return html;
 }
 
 std::string named_values(const NamedValues& values) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include <fmt/format.h>
@@ -32,6 +33,11 @@ bool natural_less(const std::string& a, const std::string& b) {
   return a < b;
 }
 
+// A model that was not trained to explain, asked with examples or without.
+bool is_untrained(const RowName& row) {
+  return row.condition.starts_with("untrained") || row.condition.starts_with("few_shot");
+}
+
 }  // namespace
 
 std::vector<Subject> subjects_of(const std::vector<Score>& scores) {
@@ -51,10 +57,38 @@ ScoreTable::ScoreTable(const std::vector<Score>& scores, const Subject& subject)
   std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) {
     return row_place(a.first, a.second) < row_place(b.first, b.second);
   });
-  for (const auto& [explainer, condition] : rows) rows_.push_back(row_name(explainer, condition));
+  for (const auto& [explainer, condition] : rows) rows_.push_back(row_name(explainer, condition, subject.task));
   const auto headline = std::find(metrics_.begin(), metrics_.end(), "content_on_changed");
   if (headline != metrics_.end()) std::rotate(metrics_.begin(), headline, headline + 1);
   if (metrics_.empty()) metrics_.push_back("exact_match");
+}
+
+std::vector<std::string> ScoreTable::headline_metrics() const {
+  std::vector<std::string> chosen = {headline_metric()};
+  for (const std::string& metric : words().headline_metrics) {
+    const bool measured = std::find(metrics_.begin(), metrics_.end(), metric) != metrics_.end();
+    if (measured) add_new(chosen, metric);
+  }
+  return chosen;
+}
+
+std::vector<RowName> ScoreTable::drawn_rows(const std::string& metric) const {
+  if (words().task != Task::ablation) return rows_;
+  std::map<std::string, std::vector<RowName>> untrained;  // by explainer
+  for (const RowName& row : rows_) {
+    if (is_untrained(row)) untrained[row.explainer].push_back(row);
+  }
+  std::vector<RowName> drawn;
+  for (const RowName& row : rows_) {
+    if (trained_on_some(row)) continue;
+    if (is_untrained(row)) {
+      const RowName* best = best_row(*this, untrained[row.explainer], metric);
+      const RowName& shown = best ? *best : untrained[row.explainer].front();
+      if (shown.condition != row.condition) continue;
+    }
+    drawn.push_back(row);
+  }
+  return drawn;
 }
 
 std::vector<std::string> ScoreTable::groups(const std::string& attribute) const {
@@ -84,6 +118,22 @@ const Score* ScoreTable::find(const std::string& explainer, const std::string& c
   return nullptr;
 }
 
+const RowName* best_row(const ScoreTable& table, const std::vector<RowName>& rows, const std::string& metric) {
+  const RowName* best = nullptr;
+  double highest = 0;
+  for (const RowName& row : rows) {
+    const Score* score = table.find(row, metric);
+    if (!score || !std::isfinite(score->value) || (best && highest >= score->value)) continue;
+    best = &row;
+    highest = score->value;
+  }
+  return best;
+}
+
+bool trained_on_some(const RowName& row) {
+  return row.condition.starts_with("trained_on_some_");
+}
+
 std::string row_style(const RowName& row) {
   if (row.explainer == "self" && row.condition == "trained") return "self";
   switch (row.kind) {
@@ -91,6 +141,8 @@ std::string row_style(const RowName& row) {
       return "explainer";
     case RowKind::ablation:
       return "ablation";
+    case RowKind::simulation:
+      return "simulation";
     case RowKind::floor:
       return "floor";
   }

@@ -237,14 +237,17 @@ void check_text_tables(const Json& tables, const std::string& label) {
   static const std::map<std::string, std::set<std::string>> known = {
       {"files", {"paths", "max_bytes"}},
       {"statements", {"facts", "object_weight"}},
-      {"options", {"facts", "answer_weight", "prompt_weight"}}};
+      {"options", {"facts", "answer_weight", "prompt_weight"}},
+      {"choices", {"facts", "prompt", "hint", "hinted_share", "hint_right_share", "choices"}}};
   if (!tables.is_array()) fail_usage("corpus", fmt::format("[[text]] is no list of tables ({})", label));
   for (const Json& table : tables) {
     const std::string kind = json_get<std::string>(table, "kind", label);
     const auto keys = known.find(kind);
     if (keys == known.end()) {
-      fail_usage("corpus", fmt::format("kind: got '{}', expected files, statements or options ({})", kind, label));
+      fail_usage("corpus",
+                 fmt::format("kind: got '{}', expected files, statements, options or choices ({})", kind, label));
     }
+    if (kind == "choices") parse_choice_text(table, label);
     for (const auto& [key, value] : table.items()) {
       if (key != "kind" && key != "name" && key != "weight" && !keys->second.contains(key)) {
         fail_usage("corpus", fmt::format("unknown key '{}' in a [[text]] table of kind '{}' ({})", key, kind, label));
@@ -283,6 +286,9 @@ Mixture::Mixture(const Json& tables, const Tokenizer& tokenizer, int64_t context
     } else if (kind == "statements") {
       const fs::path facts = base / json_get<std::string>(table, "facts", label);
       source = statement_source(facts, tokenizer, context, json_get_or<double>(table, "object_weight", 1.0, label));
+    } else if (kind == "choices") {
+      const fs::path facts = base / json_get<std::string>(table, "facts", label);
+      source = choice_source(facts, tokenizer, context, parse_choice_text(table, label));
     } else {
       const fs::path facts = base / json_get<std::string>(table, "facts", label);
       source = option_source(facts, tokenizer, context, json_get_or<double>(table, "answer_weight", 1.0, label),

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/random.h"
 #include "base/run_record.h"
+#include "procedure/choice_prompt.h"
 #include "text/tokenizer.h"
 
 #include <cstdint>
@@ -42,6 +43,18 @@ std::unique_ptr<TextSource> statement_source(const fs::path& facts, const Tokeni
 std::unique_ptr<TextSource> option_source(const fs::path& facts, const Tokenizer& tokenizer, int64_t context,
                                           double answer_weight, double prompt_weight);
 
+// Multiple-choice questions of a fact table, some with a hint. A wrong hint is followed as often as its wording says,
+// else the right answer is given; only the answer is learnt.
+struct ChoiceTextSettings {
+  ChoicePromptStyle style;
+  std::vector<HintWording> hints;
+  double hinted_share = 0.4, hint_right_share = 0.4;
+  int64_t choices = 4;
+};
+ChoiceTextSettings parse_choice_text(const Json& table, const std::string& label);
+std::unique_ptr<TextSource> choice_source(const fs::path& facts, const Tokenizer& tokenizer, int64_t context,
+                                          const ChoiceTextSettings& settings);
+
 // Throws Error for a table of an unknown kind or with an unknown key; reads no file.
 void check_text_tables(const Json& tables, const std::string& label);
 
@@ -49,8 +62,8 @@ void check_text_tables(const Json& tables, const std::string& label);
 // that is not there.
 std::vector<RunInput> text_inputs(const Json& tables, const fs::path& base);
 
-// The [[text]] tables of a recipe: kind ("files", "statements", "options"), weight, and what each kind needs.
-// Relative paths are taken from `base`.
+// The [[text]] tables of a recipe: kind ("files", "statements", "options", "choices"), weight, and what each kind
+// needs. Relative paths are taken from `base`.
 class Mixture {
  public:
   Mixture(const Json& tables, const Tokenizer& tokenizer, int64_t context, const fs::path& base, uint64_t seed);

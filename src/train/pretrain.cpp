@@ -111,11 +111,18 @@ NamedTensors weights_of(Model& model) {
   return list;
 }
 
-void copy_tokenizer(const fs::path& from, const fs::path& to) {
+// With the recipe's chat template and end token, if it names any.
+void copy_tokenizer(const fs::path& from, const fs::path& to, const Json& table) {
   for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
                            "generation_config.json", "chat_template.jinja"}) {
     if (fs::exists(from / name)) fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing);
   }
+  const fs::path file = to / "tokenizer_config.json";
+  Json config = fs::exists(file) ? read_json(file) : Json::object();
+  for (const char* key : {"chat_template", "eos_token"}) {
+    if (table.contains(key)) config[key] = table.at(key);
+  }
+  write_json(file, config);
 }
 
 }  // namespace
@@ -124,7 +131,7 @@ void check_pretrain_recipe(const Json& json, const std::string& label) {
   const std::pair<const char*, std::set<std::string>> known[] = {
       {"model",
        {"start_from", "tokenizer", "family", "d_model", "layers", "heads", "kv_heads", "head_dim", "d_mlp",
-        "max_positions", "rope_theta", "tied_embeddings"}},
+        "max_positions", "rope_theta", "tied_embeddings", "chat_template", "eos_token"}},
       {"training",
        {"seed", "tokens", "batch_tokens", "pass_tokens", "context", "warm_up", "report_steps", "checkpoint_steps",
         "learning_rate", "muon_rate", "weight_decay", "clip_norm", "final_fraction", "schedule", "compute"}}};
@@ -164,9 +171,9 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
   const bool continued = table.contains("start_from");
   const fs::path start_from = continued ? base / json_get<std::string>(table, "start_from", label) : fs::path();
   const fs::path tokenizer_folder = continued ? start_from : base / json_get<std::string>(table, "tokenizer", label);
-  const Tokenizer tokenizer = Tokenizer::open(tokenizer_folder);
   Model model = continued ? load_model(start_from)
-                          : create_model(config_of_recipe(table, tokenizer, label), static_cast<uint64_t>(s.seed));
+                          : create_model(config_of_recipe(table, Tokenizer::open(tokenizer_folder), label),
+                                         static_cast<uint64_t>(s.seed));
   Json settings = recipe.json;
   settings["training"]["seed"] = s.seed;
   std::vector<RunInput> inputs{{"tokenizer", tokenizer_folder / "tokenizer.json"}};
@@ -179,6 +186,8 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
     return result;
   }
 
+  copy_tokenizer(tokenizer_folder, folder, table);
+  const Tokenizer tokenizer = Tokenizer::open(folder);
   Mixture mixture(recipe.json.at("text"), tokenizer, s.context, base, static_cast<uint64_t>(s.seed));
   require_gradients(model, true);
   Optimizer optimizer(trainables_of(model, s), {0.9, 0.95, 1e-8, 0.95, s.clip_norm});
@@ -271,8 +280,8 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
   result.steps = steps;
   result.loss = smooth;
 
+  model.config.eos_token = tokenizer.eos();
   save_model(model, folder, at::kBFloat16);
-  copy_tokenizer(tokenizer_folder, folder);
   Json final_losses;
   for (const auto& [name, set] : held_out) final_losses[name] = mean_loss(model, set, compute);
   record.add("result", {{"steps", steps},

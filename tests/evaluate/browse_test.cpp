@@ -72,6 +72,24 @@ TEST(Browse, SeedsDrawOthersAndFewIsEnough) {
   EXPECT_EQ(browse_examples(synthetic(3, 40, 1), {}, 30, 1).size(), 30u);  // two changed, the rest unchanged
 }
 
+// An ablation has a text that was taken away and no vector.
+TEST(Browse, AnAblationHasItsWordsAndNoLayers) {
+  Dataset dataset = synthetic(4, 4, 1);
+  for (Example& example : dataset.examples) {
+    example.token = "\nHint: Rome";
+    example.attributes = {{"wording", "a friend"}, {"subject", "geography"}, {"hint", "Rome"}};
+  }
+  for (const BrowsedExample& example : browse_examples(dataset, {truth(dataset)}, 6, 1)) {
+    EXPECT_EQ(example.token, "\nHint: Rome");
+    EXPECT_EQ(example.wording, "a friend");
+    EXPECT_EQ(example.subject, "geography");
+    EXPECT_EQ(example.hint, "Rome");
+    EXPECT_EQ(example.token_type + example.relation + example.block, "");
+    EXPECT_TRUE(example.layers.empty());
+    EXPECT_EQ(example.said.size(), 1u);
+  }
+}
+
 TEST(Browse, AMissingAnswerIsAnError) {
   const Dataset dataset = synthetic(4, 4, 1);
   EXPECT_TRUE(holds(error_of([&] {

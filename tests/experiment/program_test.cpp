@@ -56,7 +56,7 @@ class Program : public testing::Test {
     return outcome;
   }
 
-  // Recipes/demo-quick.toml, models and facts below `folder_`.
+  // Recipes/demo-quick-patching.toml, models and facts below `folder_`.
   void make_home() {
     for (const auto& [name, seed] : {std::pair<const char*, uint64_t>{"target", 7}, {"twin", 8}}) {
       ModelConfig config = world::config(320, 3);
@@ -76,7 +76,7 @@ class Program : public testing::Test {
       world::write_model(folder_ / "models" / name, model);
     }
     world::write_facts(folder_ / "facts");
-    folder_.write("recipes/demo-quick.toml", R"(# A demo of nothing.
+    folder_.write("recipes/demo-quick-patching.toml", R"(# A demo of nothing.
 kind = "patching"
 title = "A title"
 question = "A question?"
@@ -278,19 +278,19 @@ TEST_F(Program, StepsByThemselves) {
   const auto path = [&](const char* name) { return (folder_ / name).string(); };
   const std::string row = "self:trained=" + path("answers/answers.jsonl");
   const std::vector<std::vector<std::string>> steps = {
-      {"dataset", "patching", "--recipe", "demo-quick", "--out", path("data")},
+      {"dataset", "patching", "--recipe", "demo-quick-patching", "--out", path("data")},
       {"project", "--target", path("models/target"), "--explainer", path("models/twin"), "--facts", path("facts"),
        "--tokens", "1500", "--out", path("maps")},
-      {"train", "--model", path("models/target"), "--dataset", path("data"), "--recipe", "demo-quick", "--out",
+      {"train", "--model", path("models/target"), "--dataset", path("data"), "--recipe", "demo-quick-patching", "--out",
        path("explainer")},
-      {"train", "--model", path("models/twin"), "--dataset", path("data"), "--recipe", "demo-quick", "--condition",
-       "projected", "--projections", path("maps"), "--out", path("twin")},
+      {"train", "--model", path("models/twin"), "--dataset", path("data"), "--recipe", "demo-quick-patching",
+       "--condition", "projected", "--projections", path("maps"), "--out", path("twin")},
       {"answer", "--explainer", path("explainer"), "--dataset", path("data"), "--out", path("answers")},
       {"answer", "--explainer", path("twin"), "--dataset", path("data"), "--out", path("twin-answers")},
       {"evaluate", "--dataset", path("data"), "--row", row, "--row",
        "twin:projected=" + path("twin-answers/answers.jsonl"), "--out", path("scores")},
-      {"report", "--recipe", "demo-quick", "--dataset", path("data"), "--scores", path("scores"), "--row", row, "--row",
-       "twin:projected=" + path("twin-answers/answers.jsonl"), "--out", path("page")}};
+      {"report", "--recipe", "demo-quick-patching", "--dataset", path("data"), "--scores", path("scores"), "--row", row,
+       "--row", "twin:projected=" + path("twin-answers/answers.jsonl"), "--out", path("page")}};
   for (const auto& step : steps) {
     const Outcome outcome = run(step);
     ASSERT_EQ(outcome.code, 0) << step[0] << ": " << outcome.error;
@@ -303,7 +303,7 @@ TEST_F(Program, StepsByThemselves) {
 
 TEST_F(Program, ChangedSettingsInTheSameFolderAreAnError) {
   make_home();
-  const fs::path recipe = folder_ / "recipes/demo-quick.toml";
+  const fs::path recipe = folder_ / "recipes/demo-quick-patching.toml";
   const auto dataset = [&] {
     return run({"dataset", "patching", "--recipe", recipe.string(), "--out", (folder_ / "data").string()});
   };
@@ -326,16 +326,16 @@ TEST_F(Program, ExitCodes) {
   EXPECT_EQ(run({}).code, 2);
   EXPECT_EQ(run({"demo", "--quick", "--full"}).code, 2);
   EXPECT_EQ(run({"recipe", "ls"}).code, 0);
-  EXPECT_EQ(run({"recipe", "validate", "demo-quick"}).code, 0);
+  EXPECT_EQ(run({"recipe", "validate", "demo-quick-patching"}).code, 0);
   EXPECT_EQ(run({"recipe", "validate", "none-such"}).code, 2);
   const Outcome missing = run({"train", "--model", (folder_ / "no-model").string(), "--dataset", home_, "--recipe",
-                               "demo-quick", "--out", out});
+                               "demo-quick-patching", "--out", out});
   EXPECT_EQ(missing.code, 1);
   const Outcome info = run({"model", "info", (folder_ / "no-model").string()});
   EXPECT_EQ(info.code, 1);
   EXPECT_TRUE(holds(info.error, "no-model"));
   // a recipe whose model is not there, and one with a misspelt key
-  std::string text = read_text(folder_ / "recipes/demo-quick.toml");
+  std::string text = read_text(folder_ / "recipes/demo-quick-patching.toml");
   const auto with = [&](const std::string& from, const std::string& to) {
     std::string changed = text;
     folder_.write("recipes/changed.toml", changed.replace(changed.find(from), from.size(), to));
@@ -355,8 +355,8 @@ TEST_F(Program, ExitCodes) {
 // The bundled models, a minute or two.
 TEST_F(Program, BundledDemo) {
   home_ = INTROSPECT_SOURCE_DIR;
-  for (const char* needed :
-       {"recipes/demo-quick.toml", "models/tiny-llama/model.safetensors", "models/tiny-llama-twin/model.safetensors"}) {
+  for (const char* needed : {"recipes/demo-quick-patching.toml", "models/tiny-llama/model.safetensors",
+                             "models/tiny-llama-twin/model.safetensors"}) {
     if (!fs::exists(fs::path(home_) / needed)) GTEST_SKIP() << needed << " is not there";
   }
   const auto bundled = [&] { return run({"demo", "--quick", "--out", (folder_ / "demo").string()}); };

@@ -72,8 +72,8 @@ TEST(Recipe, IsReadWhole) {
   EXPECT_EQ(recipe.target, "/home/x/models/target");
   EXPECT_EQ(recipe.target_name, "target");
   EXPECT_EQ(recipe.records, "/home/x/facts");
-  EXPECT_EQ(recipe.dataset.seed, 3u);
-  EXPECT_EQ(recipe.dataset.sweep.blocks, 2);
+  EXPECT_EQ(recipe.patching.seed, 3u);
+  EXPECT_EQ(recipe.patching.sweep.blocks, 2);
   ASSERT_EQ(recipe.explainers.size(), 2u);
   EXPECT_EQ(recipe.explainers[1].model, "/absolute/twin");
   ASSERT_EQ(recipe.variants.size(), 2u);
@@ -114,11 +114,11 @@ TEST(Recipe, ASearchAndAProjection) {
   EXPECT_EQ(recipe.projection->base, "/home/x");
   // what was chosen changes the plain settings, and a variant has the last word
   const Json &slow = recipe.search->settings[0].changes, &loud = recipe.search->settings[1].changes;
-  EXPECT_EQ(training_of(recipe, recipe.variants[1], slow).learning_rate, 1e-4);
-  EXPECT_EQ(training_of(recipe, recipe.variants[1], slow).vectors, VectorCondition::zero);
-  EXPECT_EQ(training_of(recipe, recipe.variants[0], loud).explainer.injection.scale, 9);
-  EXPECT_EQ(training_of(recipe, recipe.variants[1], loud).explainer.injection.scale, 2);
-  EXPECT_EQ(training_of(recipe, recipe.variants[0], {}).learning_rate, 1e-3);
+  EXPECT_EQ(training_of(recipe, recipe.explainers[0], recipe.variants[1], slow).learning_rate, 1e-4);
+  EXPECT_EQ(training_of(recipe, recipe.explainers[0], recipe.variants[1], slow).vectors, VectorCondition::zero);
+  EXPECT_EQ(training_of(recipe, recipe.explainers[0], recipe.variants[0], loud).explainer.injection.scale, 9);
+  EXPECT_EQ(training_of(recipe, recipe.explainers[0], recipe.variants[1], loud).explainer.injection.scale, 2);
+  EXPECT_EQ(training_of(recipe, recipe.explainers[0], recipe.variants[0], {}).learning_rate, 1e-3);
 
   const auto error = [&](const char* pointer, const Json& value) {
     Json changed = json;

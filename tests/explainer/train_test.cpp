@@ -302,7 +302,7 @@ TEST_F(TrainExplainer, OtherErrors) {
   EXPECT_NE(error_of([&] { run(t, "layer"); }), "");
   for (Example& example : dataset_.examples) example.split = Split::test;
   save_dataset(dataset_, data_);
-  EXPECT_TRUE(holds(error_of([&] { run(training(2), "empty"); }), "no examples in its train split"));
+  EXPECT_TRUE(holds(error_of([&] { run(training(2), "empty"); }), "no examples to train on"));
 }
 
 TEST(TrainingSettings, ThroughATable) {

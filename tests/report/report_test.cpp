@@ -20,7 +20,7 @@ size_t occurrences(const std::string& text, const std::string& part) {
 TEST(Report, HoldsEveryRowAndIsTheSameTwice) {
   const ReportInput input = sample_report();
   const std::string html = report_html(input), markdown = report_markdown(input), csv = scores_csv(input.scores);
-  for (const RowName& row : row_names()) {
+  for (const RowName& row : patching_rows()) {
     EXPECT_TRUE(holds(html, "<th scope=\"row\">" + escape_html(row.label) + "</th>"));
     EXPECT_TRUE(holds(markdown, "| " + row.label + " |"));
     EXPECT_TRUE(holds(csv, "," + row.explainer + "," + row.condition + ",content_on_changed,all,"));

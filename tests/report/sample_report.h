@@ -4,13 +4,35 @@
 #include "report/report.h"
 #include "report/row_names.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 namespace introspect {
 
+// The rows of a patching run.
+inline std::vector<RowName> patching_rows() {
+  std::vector<RowName> rows;
+  for (const RowName& row : row_names()) {
+    static const std::vector<std::string> others = {"lora",
+                                                    "trained_on_some_wordings",
+                                                    "trained_on_some_subjects",
+                                                    "hint_differs",
+                                                    "self_simulation",
+                                                    "text_classifier",
+                                                    "majority_wording",
+                                                    "majority_wording_subject"};
+    const bool few = row.condition.starts_with("few_shot_") || row.condition == "untrained_lenient";
+    const bool other = std::find(others.begin(), others.end(), row.condition) != others.end();
+    const bool listed = row.condition != "untrained" || row.explainer == "self";
+    if (row.explainer != "base" && !few && !other && listed) rows.push_back(row);
+  }
+  return rows;
+}
+
 inline ReportInput sample_report(int relations = 8) {
   constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+  const std::vector<RowName> rows = patching_rows();
   ReportInput input;
   input.title = "A small model explains its own activations";
   input.question =
@@ -53,22 +75,22 @@ inline ReportInput sample_report(int relations = 8) {
   };
   const std::vector<std::string> names = {"capital",  "official language", "continent", "currency",
                                           "material", "habitat",           "founder",   "instrument"};
-  for (size_t r = 0; r < row_names().size(); ++r) {
-    add(row_names()[r], r, "all", 2256, 0);
+  for (size_t r = 0; r < rows.size(); ++r) {
+    add(rows[r], r, "all", 2256, 0);
     for (int i = 0; i < relations; ++i) {
-      add(row_names()[r], r, "relation=" + names[i % names.size()] + (i < 8 ? "" : " " + std::to_string(i)), 282,
+      add(rows[r], r, "relation=" + names[i % names.size()] + (i < 8 ? "" : " " + std::to_string(i)), 282,
           .03 * (i % 5 - 2));
     }
     for (int block = 0; block < 4; ++block) {
-      add(row_names()[r], r, "block=" + std::to_string(block), 564, .02 * (block - 1));
+      add(rows[r], r, "block=" + std::to_string(block), 564, .02 * (block - 1));
     }
     for (const std::string type : {"subject final", "last"}) {
-      add(row_names()[r], r, "token_type=" + type, 1128, type == "last" ? .04 : -.04);
+      add(rows[r], r, "token_type=" + type, 1128, type == "last" ? .04 : -.04);
     }
   }
   for (size_t a = 0; a < 5; ++a) {
     for (size_t b = a + 1; b < 5; ++b) {
-      const RowName &first = row_names()[a], &second = row_names()[b];
+      const RowName &first = rows[a], &second = rows[b];
       const double gap = values[a][0] - values[b][0];
       const double p = std::abs(gap) > .05 ? .0001 : .21;
       input.comparisons.push_back({"activation patching", "tiny-llama", first.explainer, first.condition,
@@ -108,11 +130,11 @@ inline ReportInput sample_report(int relations = 8) {
     example.layers = {2 * (i % 4), 2 * (i % 4) + 1};
     example.before = " Lisbon";
     example.after = example.changed ? " Oslo" : " Lisbon";
-    for (size_t r = 0; r < row_names().size(); ++r) {
+    for (size_t r = 0; r < rows.size(); ++r) {
       if (r > 4 && r != 10 && r != 12 && r != 14) continue;
       const bool right = (i * 7 + static_cast<int>(r) * 5) % 3 != 0;
-      Said said{row_names()[r].explainer,
-                row_names()[r].condition,
+      Said said{rows[r].explainer,
+                rows[r].condition,
                 "",
                 true,
                 example.changed == right,

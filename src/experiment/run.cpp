@@ -1,0 +1,261 @@
+#include "experiment/run.h"
+
+#include "base/error.h"
+#include "base/parallel.h"
+#include "base/shared_progress.h"
+#include "evaluate/floors.h"
+#include "evaluate/lenient.h"
+#include "evaluate/scores.h"
+#include "experiment/search.h"
+#include "experiment/steps.h"
+#include "experiment/task_report.h"
+#include "experiment/train_jobs.h"
+#include "text/tokenizer.h"
+
+#include <algorithm>
+#include <set>
+
+namespace introspect {
+
+namespace {
+
+bool takes_part(const Variant& variant, const std::string& name) {
+  return variant.explainers.empty() ||
+         std::find(variant.explainers.begin(), variant.explainers.end(), name) != variant.explainers.end();
+}
+
+bool has_seed(const Variant& variant, int64_t seed) {
+  return variant.seeds.empty() || std::find(variant.seeds.begin(), variant.seeds.end(), seed) != variant.seeds.end();
+}
+
+// Where the least-squares projections of each explainer are, in the recipe's order; empty for those that want none.
+std::vector<fs::path> projection_steps(const Recipe& recipe, const Dataset& dataset, const fs::path& out,
+                                       const std::function<void(const std::string&)>& say) {
+  std::set<int64_t> layers;
+  for (const Example& example : dataset.examples) layers.insert(example.layers.empty() ? 0 : example.layers.back());
+  std::vector<fs::path> folders(recipe.explainers.size());
+  for (size_t e = 0; e < recipe.explainers.size(); ++e) {
+    const ExplainerEntry& entry = recipe.explainers[e];
+    const bool wanted = std::any_of(recipe.variants.begin(), recipe.variants.end(), [&](const Variant& variant) {
+      return wants_projections(variant.training) && takes_part(variant, entry.name);
+    });
+    if (!wanted) continue;
+    folders[e] = out / "projections" / entry.name;
+    for (const ProjectionQuality& quality :
+         project_step(recipe.target, entry.model, {layers.begin(), layers.end()}, *recipe.projection, folders[e])) {
+      say(fmt::format("  {}: layer {} of the target to its layer {}, explained variance {:.3f}", entry.name,
+                      quality.target_layer, quality.explainer_layer, quality.explained_variance));
+    }
+  }
+  return folders;
+}
+
+fs::path train_folder(const fs::path& out, const std::string& name, const std::string& condition, int64_t seed) {
+  return out / "explainers" / fmt::format("{}-{}-seed{}", name, condition, seed);
+}
+
+// Seed by seed, so that a run cut short has all explainers of its first seeds.
+std::vector<TrainJob> train_jobs(const Recipe& recipe, const std::vector<Trial>& trials,
+                                 const std::vector<fs::path>& projections, const fs::path& out) {
+  std::vector<TrainJob> jobs;
+  for (int64_t seed : recipe.evaluate.seeds) {
+    for (const Variant& variant : recipe.variants) {
+      for (size_t e = 0; e < recipe.explainers.size(); ++e) {
+        const ExplainerEntry& entry = recipe.explainers[e];
+        if (!takes_part(variant, entry.name) || !has_seed(variant, seed)) continue;
+        TrainJob job{entry.name,
+                     variant.condition,
+                     seed,
+                     entry.model,
+                     train_folder(out, entry.name, variant.condition, seed),
+                     training_of(recipe, entry, variant, chosen_changes(recipe, trials, entry.name))};
+        job.training.seed = static_cast<uint64_t>(seed);
+        if (wants_projections(job.training)) job.training.projections = projections[e];
+        jobs.push_back(std::move(job));
+      }
+    }
+  }
+  return jobs;
+}
+
+std::string vector_condition_row(VectorCondition condition) {
+  switch (condition) {
+    case VectorCondition::zero:
+      return "zero_vector";
+    case VectorCondition::random:
+      return "random_vector";
+    case VectorCondition::shuffled:
+      return "shuffled_vector";
+    case VectorCondition::shuffled_in_cell:
+      return "shuffled_in_cell";
+    case VectorCondition::real:
+      break;
+  }
+  return "trained";
+}
+
+// The questions as the target reads them are only for models that have a chat template, where it has one.
+bool can_simulate(const Recipe& recipe, const fs::path& model) {
+  return !recipe.ablation.style.chat || Tokenizer::open(model).chat_template().has_value();
+}
+
+// Rows that are made with a trained explainer and otherwise than asking it as it was trained.
+void add_floors(const Recipe& recipe, const AnswerJob& trained, std::vector<AnswerJob>& jobs) {
+  if (recipe.kind == "ablation") {
+    if (!recipe.evaluate.simulate || !can_simulate(recipe, trained.model)) return;
+    for (const auto& [condition, simulation] :
+         {std::pair{"self_simulation", Simulation::both}, {"hint_differs", Simulation::hint_differs}}) {
+      AnswerJob job = trained;
+      job.condition = condition;
+      job.simulation = simulation;
+      jobs.push_back(job);
+    }
+    return;
+  }
+  if (trained.explainer != recipe.explainers.front().name) return;
+  for (VectorCondition condition : recipe.evaluate.vectors) {
+    AnswerJob floor = trained;
+    floor.condition = vector_condition_row(condition);
+    floor.options.vectors = condition;
+    floor.options.seed = static_cast<uint64_t>(trained.seed);
+    jobs.push_back(floor);
+  }
+}
+
+std::vector<AnswerJob> answer_jobs(const Recipe& recipe, const std::vector<TrainJob>& trained) {
+  AnswerOptions base;
+  base.compute = recipe.evaluate.compute;
+  base.limit = recipe.evaluate.limit;
+  base.max_new_tokens = recipe.evaluate.max_new_tokens;
+  std::vector<AnswerJob> jobs;
+  for (const TrainJob& job : trained) {
+    AnswerJob answer{job.name, job.condition, job.seed, job.folder, base, {}, {}};
+    // an explainer that was raised without vectors is asked without them
+    answer.options.vectors = job.training.vectors;
+    jobs.push_back(answer);
+    if (job.condition == "trained") add_floors(recipe, answer, jobs);
+  }
+  const ExplainerEntry& self = recipe.explainers.front();
+  AnswerJob untrained{self.name,  "untrained", recipe.evaluate.seeds.front(),
+                      self.model, base,        recipe.variants.front().training.explainer,
+                      {}};
+  if (recipe.evaluate.untrained) jobs.push_back(untrained);
+  for (const int64_t count : recipe.evaluate.few_shot) {
+    untrained.condition = recipe.evaluate.few_shot.size() == 1 ? "few_shot" : fmt::format("few_shot_{}", count);
+    untrained.options.demonstrations = count;
+    jobs.push_back(untrained);
+  }
+  return jobs;
+}
+
+fs::path answer_folder(const fs::path& out, const AnswerJob& job) {
+  return out / "answers" / fmt::format("{}-{}-seed{}", job.explainer, job.condition, job.seed);
+}
+
+// Answer sets of one row, a seed each, and the floors that need no model.
+std::vector<Row> collect_rows(const std::vector<AnswerJob>& jobs, const Dataset& dataset, const fs::path& out) {
+  std::vector<Row> rows;
+  for (const AnswerJob& job : jobs) {
+    const std::vector<Answer> answers = load_answers(answer_folder(out, job) / "answers.jsonl");
+    const auto found = std::find_if(rows.begin(), rows.end(), [&](const Row& row) {
+      return row.explainer == job.explainer && row.condition == job.condition;
+    });
+    if (found != rows.end()) {
+      found->seeds.push_back(answers);
+    } else {
+      rows.push_back({job.explainer, job.condition, {answers}});
+    }
+    if (job.untrained && dataset.task == "ablation") {
+      rows.push_back({job.explainer, job.condition + "_lenient", {read_leniently(dataset, answers)}});
+    }
+  }
+  for (Row& floor : floor_rows(dataset)) rows.push_back(std::move(floor));
+  return rows;
+}
+
+// The data set with as many test examples as are asked: floors answer the same questions as the explainers.
+Dataset limited(const Dataset& dataset, int64_t limit) {
+  Dataset scored = dataset;
+  if (limit <= 0) return scored;
+  scored.examples.clear();
+  int64_t test = 0;
+  for (const Example& example : dataset.examples) {
+    if (example.split == Split::test && test++ >= limit) continue;
+    scored.examples.push_back(example);
+  }
+  return scored;
+}
+
+void answer_side_by_side(const std::vector<AnswerJob>& jobs, const fs::path& dataset_folder, const fs::path& out,
+                         int workers) {
+  SharedProgress progress("answer", std::ssize(jobs), "row");
+  std::vector<std::function<void()>> work;
+  // the untrained ones come first: they answer at length and without end
+  for (auto each = jobs.rbegin(); each != jobs.rend(); ++each) {
+    work.emplace_back([&, job = *each] {
+      answer_step(job, dataset_folder, answer_folder(out, job));
+      progress.advance(1, fmt::format("{} {} seed {}", job.explainer, job.condition, job.seed));
+    });
+  }
+  run_parallel(work, workers);
+  progress.finish();
+}
+
+// Everything of one recipe but the page.
+TaskResult run_task(const Recipe& recipe, const fs::path& out, const RunOptions& options,
+                    const std::function<void(const std::string&)>& say) {
+  const fs::path dataset_folder = out / "dataset";
+  say(recipe.kind == "ablation" ? "1 data set: every question with and without its hint, then a balanced choice"
+                                : "1 data set: every patch of every prompt, then a balanced choice");
+  make_dataset_step(recipe, dataset_folder);
+  const Dataset dataset = load_dataset(dataset_folder);
+  say(fmt::format("  {} train, {} validation, {} test examples; the target answers {:.1f}% of its prompts rightly",
+                  dataset.of(Split::train).size(), dataset.of(Split::validation).size(), dataset.of(Split::test).size(),
+                  100 * dataset.info.at("target_accuracy").at("share").get<double>()));
+  for (const std::string& line : data_lines(recipe, dataset)) say("  " + line);
+
+  say("2 explainers: trained to say the outcome in words");
+  const std::vector<fs::path> projections = projection_steps(recipe, dataset, out, say);
+  TaskResult result;
+  result.trials = search_settings(recipe, dataset, dataset_folder, projections, out / "search", options.workers, say);
+  const std::vector<TrainJob> trained = train_jobs(recipe, result.trials, projections, out);
+  train_side_by_side(trained, dataset, dataset_folder, options.workers, "train", say);
+
+  say("3 answers: each explainer and each floor on the test split");
+  const std::vector<AnswerJob> jobs = answer_jobs(recipe, trained);
+  answer_side_by_side(jobs, dataset_folder, out, options.workers);
+
+  say("4 scores and report");
+  result.scored = limited(dataset, recipe.evaluate.limit);
+  result.rows = collect_rows(jobs, result.scored, out);
+  std::vector<RunInput> inputs{{"dataset", dataset_folder}};
+  for (const AnswerJob& job : jobs) inputs.push_back({job.explainer + " " + job.condition, answer_folder(out, job)});
+  result.scores = evaluate_step(result.scored, result.rows, recipe.json.at("evaluate"), inputs, out / "scores");
+  result.comparisons = load_comparisons(out / "scores" / "comparisons.json");
+  return result;
+}
+
+}  // namespace
+
+RunResult run_recipes(const std::vector<Recipe>& recipes, const fs::path& out, const RunOptions& options,
+                      const std::function<void(const std::string&)>& say) {
+  std::set<std::string> kinds;
+  for (const Recipe& recipe : recipes) {
+    if (!kinds.insert(recipe.kind).second) {
+      fail_usage("run", fmt::format("two recipes of the kind {}", recipe.kind), "run them into folders of their own");
+    }
+  }
+  RunResult result;
+  std::vector<ReportInput> parts;
+  for (const Recipe& recipe : recipes) {
+    if (recipes.size() > 1) say(fmt::format("{}{}", parts.empty() ? "" : "\n", recipe.title));
+    const TaskResult task = run_task(recipe, recipes.size() > 1 ? out / recipe.kind : out, options, say);
+    parts.push_back(report_of(recipe, task, options.command));
+    result.scores.insert(result.scores.end(), parts.back().scores.begin(), parts.back().scores.end());
+  }
+  write_report(parts, {options.title, options.question, options.command}, out / "report");
+  result.page = out / "report" / "report.html";
+  return result;
+}
+
+}  // namespace introspect

@@ -1,0 +1,31 @@
+// The whole way of a recipe: target → data set → explainers → answers → scores → report.
+#pragma once
+
+#include "evaluate/score.h"
+#include "experiment/recipe.h"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace introspect {
+
+struct RunOptions {
+  int workers = 2;              // explainers trained, and rows answered, side by side
+  std::string command;          // stands in the report
+  std::string title, question;  // above the parts of a page of several recipes
+};
+
+struct RunResult {
+  std::vector<Score> scores;  // of all recipes
+  fs::path page;
+};
+
+// Each step has its folder and is skipped when complete: dataset/, projections/<name>/, search/,
+// explainers/<name>-<condition>-seed<n>/, answers/<name>-<condition>-seed<n>/, scores/, all below `out`, or below
+// out/<kind> where several recipes are run; then report/ below `out`. `say` receives one line a step.
+// Throws Error for two recipes of one kind.
+RunResult run_recipes(const std::vector<Recipe>& recipes, const fs::path& out, const RunOptions& options,
+                      const std::function<void(const std::string&)>& say);
+
+}  // namespace introspect

@@ -1,0 +1,82 @@
+#include "experiment/task_report.h"
+
+#include "evaluate/browse.h"
+
+#include <map>
+
+#include <ATen/Parallel.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+namespace introspect {
+
+namespace {
+
+// "self: Muon 0.012 (validation loss 0.31; Muon 0.006 0.34)".
+std::string search_words(const std::vector<Trial>& trials) {
+  std::map<std::string, std::pair<std::string, std::vector<std::string>>> by_explainer;
+  std::vector<std::string> order;
+  for (const Trial& trial : trials) {
+    auto& [chosen, others] = by_explainer[trial.explainer];
+    if (chosen.empty() && others.empty()) order.push_back(trial.explainer);
+    if (trial.chosen) {
+      chosen = fmt::format("{} ({:.3f}", trial.setting, trial.validation_loss);
+    } else {
+      others.push_back(fmt::format("{} {:.3f}", trial.setting, trial.validation_loss));
+    }
+  }
+  std::vector<std::string> words;
+  for (const std::string& name : order) {
+    const auto& [chosen, others] = by_explainer[name];
+    words.push_back(fmt::format("{}: {}; {})", name, chosen, fmt::join(others, ", ")));
+  }
+  return fmt::format("{}", fmt::join(words, "; "));
+}
+
+NamedValues settings_of(const Recipe& recipe, const std::vector<Trial>& trials) {
+  const ExplainerTraining& t = recipe.variants.front().training;
+  std::vector<std::string> models;
+  for (const ExplainerEntry& entry : recipe.explainers) {
+    models.push_back(fmt::format("{}: {}", entry.name, entry.model.filename().string()));
+  }
+  NamedValues values = {
+      {"recipe", recipe.path.filename().string()},
+      {"explainers", fmt::format("{}", fmt::join(models, "; "))},
+      {"training",
+       fmt::format("{}, {} steps of {} examples, learning rate {}{}, {} schedule, replay share {}",
+                   t.full ? "all weights" : fmt::format("LoRA rank {}", t.lora.rank), t.steps, t.batch, t.learning_rate,
+                   t.muon_rate > 0 ? fmt::format(" and Muon {}", t.muon_rate) : std::string(), t.schedule,
+                   t.replay_share)},
+      {"question", t.explainer.style.templates.empty() ? "the paper's wordings" : t.explainer.style.templates.front()},
+      {"seeds", fmt::format("{}", fmt::join(recipe.evaluate.seeds, ", "))}};
+  if (recipe.kind == "patching") values.push_back({"vector", injection_to_json(t.explainer.injection).dump()});
+  if (!trials.empty()) {
+    values.push_back({fmt::format("settings search (the same for every explainer, {} steps a trial; the lowest "
+                                  "validation loss chose)",
+                                  recipe.search->steps),
+                      search_words(trials)});
+  }
+  return values;
+}
+
+}  // namespace
+
+ReportInput report_of(const Recipe& recipe, const TaskResult& result, const std::string& command) {
+  ReportInput input;
+  input.task = recipe.kind;
+  input.title = recipe.title;
+  input.question = recipe.question;
+  input.scores = result.scores;
+  for (Score& score : input.scores) score.target = recipe.target_name;
+  input.comparisons = result.comparisons;
+  for (Comparison& comparison : input.comparisons) comparison.target = recipe.target_name;
+  recipe.kind == "ablation" ? add_ablation_facts(recipe, result, input) : add_patching_facts(recipe, result, input);
+  input.examples = browse_examples(result.scored, result.rows, 30, 1);
+  input.command = command;
+  input.settings = settings_of(recipe, result.trials);
+  input.versions = {{"introspect", INTROSPECT_VERSION}, {"threads", std::to_string(at::get_num_threads())}};
+  input.weak = recipe.weak;
+  return input;
+}
+
+}  // namespace introspect

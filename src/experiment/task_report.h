@@ -1,0 +1,31 @@
+// What a run found, as a part of a report.
+#pragma once
+
+#include "evaluate/scores.h"
+#include "experiment/recipe.h"
+#include "experiment/search.h"
+#include "report/report.h"
+
+#include <string>
+#include <vector>
+
+namespace introspect {
+
+struct TaskResult {
+  Dataset scored;  // with the test examples that were asked
+  std::vector<Trial> trials;
+  std::vector<Row> rows;
+  std::vector<Score> scores;
+  std::vector<Comparison> comparisons;
+};
+
+ReportInput report_of(const Recipe& recipe, const TaskResult& result, const std::string& command);
+
+// The parts that only one kind of recipe has; for report_of.
+void add_patching_facts(const Recipe& recipe, const TaskResult& result, ReportInput& input);
+void add_ablation_facts(const Recipe& recipe, const TaskResult& result, ReportInput& input);
+
+// What is worth saying once the data set is made: for ablation the gate and what each wording does.
+std::vector<std::string> data_lines(const Recipe& recipe, const Dataset& dataset);
+
+}  // namespace introspect
