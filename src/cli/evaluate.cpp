@@ -117,7 +117,7 @@ void add_report(CLI::App& app) {
                               {},
                               rows_of(options->rows, dataset),
                               load_scores(scores / "scores.json"),
-                              load_comparisons(scores / "comparisons.json")};
+                              load_comparisons(scores / "comparisons.json"), {}};
       write_report(report_of(recipe, result,
                              fmt::format("introspect report --recipe {} --dataset {} --scores {} --row ... --out {}",
                                          recipe.path.string(), options->dataset, options->scores, options->out)),

@@ -1,6 +1,7 @@
 #include "experiment/run.h"
 
 #include "base/error.h"
+#include "base/json.h"
 #include "base/parallel.h"
 #include "base/shared_progress.h"
 #include "evaluate/floors.h"
@@ -14,6 +15,8 @@
 
 #include <algorithm>
 #include <set>
+
+#include <nlohmann/json.hpp>
 
 namespace introspect {
 
@@ -135,10 +138,15 @@ std::vector<AnswerJob> answer_jobs(const Recipe& recipe, const std::vector<Train
     jobs.push_back(answer);
     if (job.condition == "trained") add_floors(recipe, answer, jobs);
   }
+  const ExplainerConfig& asked = recipe.variants.front().training.explainer;
+  for (const ExplainerEntry& entry : recipe.explainers) {
+    // before any training, too: of self that is right by definition, of another it says how alike the two behave
+    if (recipe.kind != "ablation" || !recipe.evaluate.simulate || !can_simulate(recipe, entry.model)) continue;
+    jobs.push_back({entry.name, "untrained_simulation", recipe.evaluate.seeds.front(), entry.model, base, asked,
+                    Simulation::both});
+  }
   const ExplainerEntry& self = recipe.explainers.front();
-  AnswerJob untrained{self.name,  "untrained", recipe.evaluate.seeds.front(),
-                      self.model, base,        recipe.variants.front().training.explainer,
-                      {}};
+  AnswerJob untrained{self.name, "untrained", recipe.evaluate.seeds.front(), self.model, base, asked, {}};
   if (recipe.evaluate.untrained) jobs.push_back(untrained);
   for (const int64_t count : recipe.evaluate.few_shot) {
     untrained.condition = recipe.evaluate.few_shot.size() == 1 ? "few_shot" : fmt::format("few_shot_{}", count);
@@ -165,12 +173,27 @@ std::vector<Row> collect_rows(const std::vector<AnswerJob>& jobs, const Dataset&
     } else {
       rows.push_back({job.explainer, job.condition, {answers}});
     }
-    if (job.untrained && dataset.task == "ablation") {
+    if (job.untrained && !job.simulation && dataset.task == "ablation") {
       rows.push_back({job.explainer, job.condition + "_lenient", {read_leniently(dataset, answers)}});
     }
   }
   for (Row& floor : floor_rows(dataset)) rows.push_back(std::move(floor));
   return rows;
+}
+
+// How many of the demonstrations wanted fitted the model's positions, where not all did.
+NamedValues demonstration_notes(const std::vector<AnswerJob>& jobs, const fs::path& out) {
+  NamedValues notes;
+  for (const AnswerJob& job : jobs) {
+    if (job.options.demonstrations == 0) continue;
+    const fs::path file = answer_folder(out, job) / "run.json";
+    const Json record = read_json(file);
+    const int64_t used = json_get<int64_t>(record.at("results"), "demonstrations_used", file.string());
+    if (used == job.options.demonstrations) continue;
+    notes.emplace_back(job.condition, fmt::format("{} of {} demonstrations fit the explainer's positions", used,
+                                                  job.options.demonstrations));
+  }
+  return notes;
 }
 
 // The data set with as many test examples as are asked: floors answer the same questions as the explainers.
@@ -224,6 +247,9 @@ TaskResult run_task(const Recipe& recipe, const fs::path& out, const RunOptions&
   say("3 answers: each explainer and each floor on the test split");
   const std::vector<AnswerJob> jobs = answer_jobs(recipe, trained);
   answer_side_by_side(jobs, dataset_folder, out, options.workers);
+
+  result.notes = demonstration_notes(jobs, out);
+  for (const auto& [row, note] : result.notes) say(fmt::format("  {}: {}", row, note));
 
   say("4 scores and report");
   result.scored = limited(dataset, recipe.evaluate.limit);

@@ -71,6 +71,7 @@ ReportInput report_of(const Recipe& recipe, const TaskResult& result, const std:
   input.comparisons = result.comparisons;
   for (Comparison& comparison : input.comparisons) comparison.target = recipe.target_name;
   recipe.kind == "ablation" ? add_ablation_facts(recipe, result, input) : add_patching_facts(recipe, result, input);
+  input.facts.insert(input.facts.end(), result.notes.begin(), result.notes.end());
   input.examples = browse_examples(result.scored, result.rows, 30, 1);
   input.command = command;
   input.settings = settings_of(recipe, result.trials);

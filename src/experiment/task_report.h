@@ -17,6 +17,7 @@ struct TaskResult {
   std::vector<Row> rows;
   std::vector<Score> scores;
   std::vector<Comparison> comparisons;
+  NamedValues notes;  // what went otherwise than wanted
 };
 
 ReportInput report_of(const Recipe& recipe, const TaskResult& result, const std::string& command);

@@ -90,6 +90,8 @@ svg .cell.strong { fill: var(--on-heat); }
 .broad { width: min(100vw - 2.5rem, 62rem); position: relative; left: 50%; transform: translateX(-50%); }
 table { border-collapse: separate; border-spacing: 0; font-size: .84rem; line-height: 1.35; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { padding: .5rem .7rem; text-align: right; vertical-align: baseline; border-bottom: 1px solid var(--rule); }
+.dense th, .dense td { padding-left: .45rem; padding-right: .45rem; }
+.dense th:first-child { padding-left: 0; }
 th { font-weight: 500; }
 thead th { color: var(--soft); vertical-align: bottom; border-bottom-color: var(--soft); }
 th:first-child, td:first-child { text-align: left; padding-left: 0; position: sticky; left: 0; background: var(--paper); min-width: 8.5rem; }

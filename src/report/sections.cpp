@@ -159,7 +159,8 @@ std::string score_table(const ScoreTable& table) {
         unparsable == std::floor(unparsable) ? count(std::llround(unparsable)) : fmt::format("{:.1f}", unparsable),
         headline->seeds);
   }
-  return scrolling("Scores of every row", body + "</tbody>\n", "scroll broad");
+  return scrolling("Scores of every row", body + "</tbody>\n",
+                   compared.size() > 1 ? "scroll broad dense" : "scroll broad");
 }
 
 std::string group_figure(const ScoreTable& table) {
@@ -228,7 +229,8 @@ std::string group_tables(const ScoreTable& table) {
       }
       html += fmt::format("<details><summary>{} by {}</summary>\n{}</details>\n",
                           escape_html(capitalised(metric_label(metric))), attribute.title,
-                          scrolling("Scores by " + attribute.title, body + "</tbody>\n"));
+                          scrolling("Scores by " + attribute.title, body + "</tbody>\n",
+                                    table.words().task == Task::ablation ? "scroll broad" : "scroll"));
     }
   }
   return html;

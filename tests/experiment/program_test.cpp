@@ -356,24 +356,44 @@ TEST_F(Program, ExitCodes) {
 TEST_F(Program, BundledDemo) {
   home_ = INTROSPECT_SOURCE_DIR;
   for (const char* needed : {"recipes/demo-quick-patching.toml", "models/tiny-llama/model.safetensors",
-                             "models/tiny-llama-twin/model.safetensors"}) {
+                             "models/tiny-llama-twin/model.safetensors", "models/tiny-llama-chat/model.safetensors",
+                             "models/tiny-llama-twin-chat/model.safetensors"}) {
     if (!fs::exists(fs::path(home_) / needed)) GTEST_SKIP() << needed << " is not there";
   }
   const auto bundled = [&] { return run({"demo", "--quick", "--out", (folder_ / "demo").string()}); };
   const Outcome first = bundled();
   ASSERT_EQ(first.code, 0) << first.error;
-  const std::string wanted = scores("demo");
+  const std::string patching = scores("demo/patching"), ablation = scores("demo/ablation");
   check_scores(
-      parse_json(wanted, "scores.json"),
+      parse_json(patching, "scores.json"),
       {"self trained", "twin trained", "self retrained_without_vector", "self zero_vector", "self random_vector",
        "self shuffled_vector", "self shuffled_in_cell", "self untrained", "self few_shot", "none always_changed",
        "none always_unchanged", "none majority_relation", "none majority_cell"});
-  EXPECT_TRUE(fs::exists(folder_ / "demo/report/report.html"));
-  const fs::path trained = folder_ / "demo/explainers/self-trained-seed1/model.safetensors";
+  std::set<std::string> rows;
+  for (const Json& score : parse_json(ablation, "scores.json")) {
+    rows.insert(score.at("explainer").get<std::string>() + " " + score.at("condition").get<std::string>());
+    // whoever is the target says rightly what the target says
+    if (rows.contains("self untrained_simulation") && score.at("explainer") == "self" &&
+        score.at("condition") == "untrained_simulation" && score.at("metric") == "exact_match") {
+      EXPECT_EQ(score.at("value"), 1.0);
+    }
+  }
+  for (const char* row : {"self trained", "twin trained", "base trained", "self self_simulation", "twin hint_differs",
+                          "self untrained_simulation", "self untrained", "self untrained_lenient", "self few_shot",
+                          "self few_shot_lenient", "none text_classifier", "none majority_wording",
+                          "none majority_wording_subject", "none always_changed", "none always_unchanged"}) {
+    EXPECT_TRUE(rows.contains(row)) << row;
+  }
+  EXPECT_FALSE(rows.contains("base self_simulation")) << "it has no chat template";
+  const std::string page = read_text(folder_ / "demo/report/report.html");
+  EXPECT_NE(page.find("activations are replaced"), std::string::npos);
+  EXPECT_NE(page.find("whether a hint decided"), std::string::npos);
+  const fs::path trained = folder_ / "demo/ablation/explainers/self-trained-seed1/model.safetensors";
   const auto time = fs::last_write_time(trained);
   const Outcome second = bundled();
   ASSERT_EQ(second.code, 0) << second.error;
-  EXPECT_EQ(scores("demo"), wanted);
+  EXPECT_EQ(scores("demo/patching"), patching);
+  EXPECT_EQ(scores("demo/ablation"), ablation);
   EXPECT_EQ(fs::last_write_time(trained), time);
   std::printf("the bundled demo took %.0f s, again %.0f s\n", first.seconds, second.seconds);
 }
