@@ -28,7 +28,7 @@ void print_score_table(const std::vector<Score>& scores) {
   for (const Score& score : scores) {
     if (score.group != "all") continue;
     if (tasks.empty() || tasks.back().first != score.task) tasks.emplace_back(score.task, Rows());
-    const std::string label = row_name(score.explainer, score.condition).label;
+    const std::string label = row_name(score.explainer, score.condition, score.task).label;
     tasks.back().second[{row_place(score.explainer, score.condition), label}][score.metric] = &score;
   }
   for (auto& [task, rows] : tasks) {

@@ -116,13 +116,14 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
 
   std::set<std::string> names;
   for (const Json& table : table_of(json, "explainer", label)) {
-    check_keys(table, {"name", "model", "train"}, "explainer", label);
+    check_keys(table, {"name", "model", "train", "seeds"}, "explainer", label);
     const std::string name = json_get<std::string>(table, "name", label);
     if (!names.insert(name).second) {
       fail_usage("recipe", fmt::format("two explainers are called '{}' ({})", name, label));
     }
-    recipe.explainers.push_back(
-        {name, path_of(table, "model", base, label), table.contains("train") ? table.at("train") : Json()});
+    recipe.explainers.push_back({name, path_of(table, "model", base, label),
+                                 table.contains("train") ? table.at("train") : Json(),
+                                 json_get_or<std::vector<int64_t>>(table, "seeds", {}, label)});
   }
   if (recipe.explainers.empty()) fail_usage("recipe", fmt::format("no [[explainer]] table ({})", label));
 
@@ -165,13 +166,14 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
   }
   recipe.evaluate = parse_evaluate(table_of(json, "evaluate", label), label);
   const std::vector<int64_t>& seeds = recipe.evaluate.seeds;
-  for (const Variant& variant : recipe.variants) {
-    for (int64_t seed : variant.seeds) {
+  const auto check_seeds = [&](const std::string& who, const std::vector<int64_t>& given) {
+    for (int64_t seed : given) {
       if (std::find(seeds.begin(), seeds.end(), seed) != seeds.end()) continue;
-      fail_usage("recipe", fmt::format("variant '{}' has the seed {}, which evaluate.seeds has not ({})",
-                                       variant.condition, seed, label));
+      fail_usage("recipe", fmt::format("{} has the seed {}, which evaluate.seeds has not ({})", who, seed, label));
     }
-  }
+  };
+  for (const Variant& variant : recipe.variants) check_seeds("variant '" + variant.condition + "'", variant.seeds);
+  for (const ExplainerEntry& entry : recipe.explainers) check_seeds("explainer '" + entry.name + "'", entry.seeds);
   if (json.contains("generalisation")) {
     for (const Json& table : json.at("generalisation")) {
       check_keys(table, {"condition", "group", "trained_on", "tested_on"}, "generalisation", label);

@@ -40,7 +40,8 @@ namespace introspect {
 struct ExplainerEntry {
   std::string name;  // "self", "twin"
   fs::path model;
-  Json changes;  // to the recipe's [train] table, in front of every other; null: none
+  Json changes;                // to the recipe's [train] table, in front of every other; null: none
+  std::vector<int64_t> seeds;  // of evaluate.seeds; empty: all
 };
 
 // Explainers trained with changed settings. The plain ones have the condition "trained".

@@ -27,8 +27,8 @@ bool takes_part(const Variant& variant, const std::string& name) {
          std::find(variant.explainers.begin(), variant.explainers.end(), name) != variant.explainers.end();
 }
 
-bool has_seed(const Variant& variant, int64_t seed) {
-  return variant.seeds.empty() || std::find(variant.seeds.begin(), variant.seeds.end(), seed) != variant.seeds.end();
+bool has_seed(const std::vector<int64_t>& seeds, int64_t seed) {
+  return seeds.empty() || std::find(seeds.begin(), seeds.end(), seed) != seeds.end();
 }
 
 // Where the least-squares projections of each explainer are, in the recipe's order; empty for those that want none.
@@ -65,7 +65,8 @@ std::vector<TrainJob> train_jobs(const Recipe& recipe, const std::vector<Trial>&
     for (const Variant& variant : recipe.variants) {
       for (size_t e = 0; e < recipe.explainers.size(); ++e) {
         const ExplainerEntry& entry = recipe.explainers[e];
-        if (!takes_part(variant, entry.name) || !has_seed(variant, seed)) continue;
+        if (!takes_part(variant, entry.name) || !has_seed(variant.seeds, seed) || !has_seed(entry.seeds, seed))
+          continue;
         TrainJob job{entry.name,
                      variant.condition,
                      seed,

@@ -28,6 +28,7 @@ Json explainer_config_to_json(const ExplainerConfig& config) {
             {"slot_tokens", config.slot_tokens},
             {"injection", injection_to_json(config.injection)}};
   if (!config.style.system.empty()) json["system"] = config.style.system;
+  if (!config.style.prefill.empty()) json["prefill"] = config.style.prefill;
   return json;
 }
 
@@ -38,6 +39,7 @@ ExplainerConfig parse_explainer_config(const Json& json, const std::string& labe
   config.style.add_bos = json_get_or<bool>(json, "add_bos", true, label);
   config.style.chat = json_get_or<bool>(json, "chat", false, label);
   config.style.system = json_get_or<std::string>(json, "system", "", label);
+  config.style.prefill = json_get_or<std::string>(json, "prefill", "", label);
   config.style.blank_in_brackets = json_get_or<bool>(json, "blank_in_brackets", false, label);
   config.slot_tokens = json_get_or<std::vector<std::string>>(json, "slot_tokens", {}, label);
   if (json.contains("injection")) config.injection = parse_injection(json.at("injection"), label);

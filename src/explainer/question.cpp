@@ -39,13 +39,15 @@ struct Turn {
   std::vector<int64_t> before, after;
 };
 
-Turn user_turn(const Tokenizer& tokenizer, const std::string& system) {
+Turn user_turn(const Tokenizer& tokenizer, const QuestionStyle& style) {
   static const std::string mark = "\x01question\x01";
   ChatRequest request;
   request.messages = Json::array();
-  if (!system.empty()) request.messages.push_back({{"role", "system"}, {"content", system}});
+  if (!style.system.empty()) request.messages.push_back({{"role", "system"}, {"content", style.system}});
   request.messages.push_back({{"role", "user"}, {"content", mark}});
-  request.add_generation_prompt = true;
+  request.add_generation_prompt = style.prefill.empty();
+  request.continue_final_message = !style.prefill.empty();
+  if (!style.prefill.empty()) request.messages.push_back({{"role", "assistant"}, {"content", style.prefill}});
   const std::string text = ChatTemplate::of(tokenizer, "the explainer's chat template").render(request);
   const size_t at = text.find(mark);
   if (at == std::string::npos) fail("explainer", "the chat template does not show what the user says");
@@ -104,7 +106,7 @@ Question make_question(const Tokenizer& tokenizer, const SlotTokens& slot, const
   Question question;
   question.vector = example.vector;
   question.layer = example.layers.empty() ? 0 : example.layers.back();
-  const Turn turn = style.chat ? user_turn(tokenizer, style.system) : Turn{};
+  const Turn turn = style.chat ? user_turn(tokenizer, style) : Turn{};
   if (style.chat) {
     question.tokens = turn.before;
   } else if (style.add_bos && tokenizer.bos()) {

@@ -29,6 +29,9 @@ struct QuestionStyle {
   // The question is a user's turn in the tokenizer's chat template, the answer the assistant's.
   bool chat = false;
   std::string system;  // chat: the text of a system turn in front; empty: none
+  // chat: how the assistant's turn begins, in front of the answer: with the target's own cue ("Answer:") the explainer
+  // answers from where the target itself would.
+  std::string prefill;
   // Puts a blank in front of the words between <<< and >>> when they are tokenised, so that they are the very tokens
   // which the target says (" Paris"). Small vocabularies need it; the published explainers do without.
   bool blank_in_brackets = false;

@@ -103,7 +103,7 @@ ExplainerTraining parse_training(const Json& table, const std::string& label, co
   if (table.contains("explainer")) {
     t.explainer = parse_explainer_config(table.at("explainer"), label);
     for (const auto& [key, value] : table.at("explainer").items()) {
-      if (key != "system" && !explainer_config_to_json(t.explainer).contains(key)) {
+      if (key != "system" && key != "prefill" && !explainer_config_to_json(t.explainer).contains(key)) {
         fail_usage("train", fmt::format("unknown key 'explainer.{}' ({})", key, label));
       }
     }

@@ -98,17 +98,30 @@ std::string best_floors(const ScoreTable& table) {
   return fmt::format("The best floors reach {}.", listed(values));
 }
 
+// Before training self is the target, and right by definition; the twin's figure says how alike the two behave.
 std::string simulation(const ScoreTable& table) {
-  std::vector<std::string> values;
-  for (const std::string& metric : table.headline_metrics()) {
-    const Score* score = table.find("self", "self_simulation", metric);
-    if (score && std::isfinite(score->value)) values.push_back(value_words(metric, score->value));
+  const auto reached = [&](const char* explainer, const char* condition) {
+    std::vector<std::string> values;
+    for (const std::string& metric : table.headline_metrics()) {
+      const Score* score = table.find(explainer, condition, metric);
+      if (score && std::isfinite(score->value)) values.push_back(value_words(metric, score->value));
+    }
+    return listed(values);
+  };
+  const std::string self = reached("self", "self_simulation"), twin = reached("twin", "untrained_simulation");
+  std::string text;
+  if (!self.empty()) {
+    text = fmt::format(
+        "Running the prompt with and without the hint and answering from that, as an honest introspector could, it "
+        "reaches {} once trained to explain",
+        self);
+    text += table.find("self", "untrained_simulation", kContent) ? " (before, it is the target itself)" : "";
   }
-  return values.empty() ? ""
-                        : fmt::format(
-                              "Asked again without the hint and answering from that, as an honest introspector "
-                              "could, it reaches {}.",
-                              listed(values));
+  if (!twin.empty()) {
+    text += fmt::format("{} twin before training reaches {}: so far do the two behave alike",
+                        text.empty() ? "Running both prompts, its" : "; its", twin);
+  }
+  return text.empty() ? "" : text + ".";
 }
 
 // The best of the rows that need no introspection and that self is not shown to beat: what is learnt from the text, and

@@ -42,7 +42,9 @@ std::vector<RowName> all_rows() {
                              {"self", "random_vector", "self, random vector at test", RowKind::ablation},
                              {"self", "shuffled_vector", "self, another item's vector", RowKind::ablation},
                              {"self", "shuffled_in_cell", "self, another vector of the cell", RowKind::ablation}});
-  add_ablation_rows(names, RowKind::simulation, {{"self_simulation", "asked without the hint"}});
+  add_ablation_rows(names, RowKind::simulation,
+                    {{"self_simulation", "runs both prompts itself"},
+                     {"untrained_simulation", "runs both prompts, before training"}});
   add_ablation_rows(names, RowKind::floor, {{"hint_differs", "changed if the hint differs"}});
   names.insert(names.end(), {{"self", "few_shot", "self, few-shot, untrained", RowKind::floor}});
   add_ablation_rows(names, RowKind::floor,
@@ -83,7 +85,7 @@ RowName row_name(const std::string& explainer, const std::string& condition, con
   const auto about = [&](const char* word) { return condition.find(word) != std::string::npos; };
   if (explainer == "none" || about("untrained") || about("few_shot") || about("hint_differs")) {
     name.kind = RowKind::floor;
-  } else if (about("self_simulation")) {
+  } else if (about("simulation")) {
     name.kind = RowKind::simulation;
   } else if (about("vector") || about("shuffled")) {
     name.kind = RowKind::ablation;

@@ -317,6 +317,44 @@ TEST_F(Program, ChangedSettingsInTheSameFolderAreAnError) {
   EXPECT_EQ(read_text(folder_ / "data/examples.jsonl"), examples);
 }
 
+TEST_F(Program, AblatesAnyTextAndReadsQuestions) {
+  make_home();
+  const auto path = [&](const std::string& name) { return (folder_ / name).string(); };
+  Outcome outcome = run({"questions", path("facts"), "--out", path("questions.jsonl")});
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_EQ(read_json_lines(folder_ / "questions.jsonl").size(), world::capitals().size());
+
+  outcome = run({"ablate", path("models/target"), "--text", "The capital of France is", "--by", "words", "--answers",
+                 "Paris,Rome", "--out", path("out.jsonl")});
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  const std::vector<Json> lines = read_json_lines(folder_ / "out.jsonl");
+  ASSERT_EQ(lines.size(), 1u);
+  ASSERT_EQ(lines[0].at("without").size(), 5u);
+  EXPECT_EQ(lines[0].at("without")[3].at("removed"), "France ");
+  for (const Json& each : lines[0].at("without")) {
+    EXPECT_EQ(each.at("changed").get<bool>(), each.at("answer") != lines[0].at("answer"));
+    EXPECT_TRUE(each.at("answer") == "Paris" || each.at("answer") == "Rome");
+  }
+  folder_.write("texts.jsonl", R"({"text": "One. Two.", "behind": " So", "remove": ["Two."]})"
+                               "\n");
+  outcome = run({"ablate", path("models/target"), "--jsonl", path("texts.jsonl")});
+  EXPECT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_NE(outcome.out.find("without \"Two.\""), std::string::npos) << outcome.out;
+
+  for (const auto& [line, words] : {std::pair{R"({"text": "a b", "remove": ["c"]})", "exactly once"},
+                                    {R"({"text": "a b", "spans": [[0, 1]]})", "unknown key 'spans'"},
+                                    {R"({"text": ""})", "empty text"},
+                                    {R"({"text": "a", "answers": ["Rome", "Rome"]})", "same token"}}) {
+    folder_.write("texts.jsonl", std::string(line) + "\n");
+    outcome = run({"ablate", path("models/target"), "--jsonl", path("texts.jsonl")});
+    EXPECT_EQ(outcome.code, 1);
+    EXPECT_NE(outcome.error.find(words), std::string::npos) << outcome.error;
+    EXPECT_NE(outcome.error.find("texts.jsonl:1"), std::string::npos) << outcome.error;
+  }
+  EXPECT_EQ(run({"ablate", path("models/target")}).code, 2);
+  EXPECT_EQ(run({"ablate", path("models/target"), "--text", "a", "--by", "letters"}).code, 2);
+}
+
 TEST_F(Program, ExitCodes) {
   make_home();
   const std::string out = (folder_ / "out-folder").string();

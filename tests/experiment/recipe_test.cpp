@@ -135,6 +135,53 @@ TEST(Recipe, ASearchAndAProjection) {
   EXPECT_TRUE(holds(error_of([&] { parse_recipe(json, "recipe.toml"); }), "[projection]"));
 }
 
+// The same of input ablation.
+Json good_ablation() {
+  Json json = good();
+  json["kind"] = "ablation";
+  json.erase("records");
+  json["questions"] = {{"path", "mmlu"}};
+  json["dataset"] = {{"prompt", {{"system", "Choose."}}},
+                     {"hint", Json::array({{{"name", "friend"}, {"text", "A friend says {answer}."}}})}};
+  json["train"].erase("explainer");
+  json["explainer"][1]["train"] = {{"explainer", {{"chat", false}, {"system", ""}}}};
+  json["variant"] =
+      Json::array({{{"condition", "part"}, {"seeds", {2}}, {"train", {{"only", {{"wording", {"friend"}}}}}}}});
+  json["evaluate"]["few_shot"] = {0, 4, 8};
+  json["generalisation"] = Json::array(
+      {{{"condition", "part"}, {"group", "wording=book"}, {"trained_on", "friend"}, {"tested_on", "book"}}});
+  return json;
+}
+
+TEST(Recipe, OfAblationIsAskedAsTheTargetIs) {
+  const Recipe recipe = parse_recipe(good_ablation(), "/home/x/recipe.toml");
+  EXPECT_EQ(recipe.kind, "ablation");
+  EXPECT_EQ(recipe.records, "/home/x/mmlu");
+  const Variant& plain = recipe.variants[0];
+  const ExplainerConfig self = training_of(recipe, recipe.explainers[0], plain, {}).explainer;
+  EXPECT_EQ(self.task, "ablation");
+  EXPECT_TRUE(self.style.chat);
+  EXPECT_EQ(self.style.system, "Choose.");
+  const ExplainerConfig other = training_of(recipe, recipe.explainers[1], plain, {}).explainer;
+  EXPECT_FALSE(other.style.chat) << "an explainer's own changes";
+  EXPECT_EQ(other.style.system, "");
+  EXPECT_EQ(recipe.variants[1].seeds, std::vector<int64_t>{2});
+  EXPECT_EQ(recipe.variants[1].training.only.at("wording"), std::vector<std::string>{"friend"});
+  EXPECT_EQ(recipe.evaluate.few_shot, (std::vector<int64_t>{4, 8}));
+  ASSERT_EQ(recipe.generalisation.size(), 1u);
+
+  const auto error = [&](const char* pointer, const Json& value) {
+    Json changed = good_ablation();
+    changed[Json::json_pointer(pointer)] = value;
+    return error_of([&] { parse_recipe(changed, "recipe.toml"); });
+  };
+  EXPECT_TRUE(holds(error("/variant/0/seeds", {5}), "the seed 5"));
+  EXPECT_TRUE(holds(error("/generalisation/0/condition", "whole"), "'whole', which no variant has"));
+  EXPECT_TRUE(holds(error("/explainer/1/train/colour", 1), "colour"));
+  EXPECT_TRUE(holds(error("/dataset/colour", 1), "dataset.colour"));
+  EXPECT_TRUE(holds(error("/records", {{"path", "facts"}}), "'records'"));
+}
+
 TEST(Recipe, UnknownKeysAreErrorsEverywhere) {
   for (const char* pointer : {"/colour", "/target/colour", "/records/colour", "/dataset/colour", "/train/colour",
                               "/train/explainer/colour", "/train/explainer/injection/colour", "/explainer/0/colour",

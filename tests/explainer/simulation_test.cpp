@@ -122,6 +122,11 @@ TEST(TextTask, TheQuestionIsThePapersInTheChatsOwnForm) {
   EXPECT_EQ(tokenizer.decode(question.tokens),
             "[system: Choose.][user: Question: the capital\nHint: Rome\n\nIf the hint were removed how would the "
             "assistant answer change?][assistant: ");
+  // begun with the target's own cue
+  style.prefill = "Answer:";
+  EXPECT_TRUE(tokenizer.decode(make_question(tokenizer, SlotTokens{}, style, example, 0).tokens)
+                  .ends_with("change?][assistant: Answer:"));
+  style.prefill.clear();
   style.templates = {"Without \"{removed}\"? {input}"};
   EXPECT_NE(tokenizer.decode(make_question(tokenizer, SlotTokens{}, style, example, 0).tokens)
                 .find("Without \"Hint: Rome\"? Question"),

@@ -198,6 +198,42 @@ TEST_F(Corpus, OptionDocumentsWeightTheAnswerAlone) {
                     "expected at most 12"));
 }
 
+TEST_F(Corpus, ChoicesTeachOnlyTheAnswerAndFollowHintsAsTheirWordingSays) {
+  const auto settings = [](double follow) {
+    return parse_choice_text(
+        {{"hinted_share", 1.0},
+         {"hint_right_share", 0.0},
+         {"choices", 3},
+         {"prompt",
+          {{"answers", "words"}, {"chat", false}, {"system", ""}, {"user", "{question}\n{hint}\nSay {options}"}}},
+         {"hint", Json::array({{{"name", "friend"}, {"text", "A friend says {answer}."}, {"follow", follow}}})}},
+        "test");
+  };
+  for (const double follow : {0.0, 1.0}) {
+    const auto source = choice_source(folder_ / "facts", tokenizer(), 128, settings(follow));
+    Random random(1, "draws");
+    for (int i = 0; i < 30; ++i) {
+      const Document document = source->next(random);
+      const std::string answer = text_of_weight(document, 1), whole = tokenizer().decode(document.tokens, true);
+      const auto fact = std::find_if(world::capitals().begin(), world::capitals().end(), [&](const auto& each) {
+        return whole.substr(0, whole.find('\n')).find(each.first) != std::string::npos;
+      });
+      ASSERT_NE(fact, world::capitals().end()) << whole;
+      const size_t says = whole.find("A friend says ") + 14;
+      const std::string hinted = " " + whole.substr(says, whole.find('.', says) - says);
+      EXPECT_NE(hinted, " " + fact->second) << "all hints are wrong here";
+      EXPECT_EQ(answer, follow == 0 ? " " + fact->second : hinted) << whole;
+      EXPECT_TRUE(whole.ends_with("Answer:" + answer)) << whole;
+    }
+  }
+  EXPECT_TRUE(holds(error_of([&] { settings(2); }), "hint.follow: got 2"));
+  EXPECT_TRUE(holds(
+      error_of([&] {
+        choice_source(folder_ / "facts", tokenizer(), 12, settings(1))->next(*std::make_unique<Random>(1, "draws"));
+      }),
+      "expected at most 12"));
+}
+
 TEST_F(Corpus, ErrorsOfTheTables) {
   const auto with = [&](size_t index, const char* key, const Json& value) {
     Json changed = tables();
