@@ -250,6 +250,10 @@ TaskResult run_task(const Recipe& recipe, const fs::path& out, const RunOptions&
   answer_side_by_side(jobs, dataset_folder, out, options.workers);
 
   result.notes = demonstration_notes(jobs, out);
+  for (const ExplainerEntry& entry : recipe.explainers) {
+    if (recipe.kind != "ablation" || !recipe.evaluate.simulate || can_simulate(recipe, entry.model)) continue;
+    result.notes.emplace_back(entry.name, "does not run the prompts itself: it has no chat template");
+  }
   for (const auto& [row, note] : result.notes) say(fmt::format("  {}: {}", row, note));
 
   say("4 scores and report");

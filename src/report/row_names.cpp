@@ -46,7 +46,8 @@ std::vector<RowName> all_rows() {
                     {{"self_simulation", "runs both prompts itself"},
                      {"untrained_simulation", "runs both prompts, before training"}});
   add_ablation_rows(names, RowKind::floor, {{"hint_differs", "changed if the hint differs"}});
-  names.insert(names.end(), {{"self", "few_shot", "self, few-shot, untrained", RowKind::floor}});
+  names.insert(names.end(), {{"self", "few_shot", "self, few-shot, untrained", RowKind::floor},
+                             {"self", "few_shot_lenient", "self, few-shot, read leniently", RowKind::floor}});
   add_ablation_rows(names, RowKind::floor,
                     {{"few_shot_8", "few-shot (8), untrained"},
                      {"few_shot_8_lenient", "few-shot (8), read leniently"},

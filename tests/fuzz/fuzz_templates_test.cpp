@@ -35,7 +35,8 @@ TEST(Fuzz, ChatTemplates) {
 
 TEST(Fuzz, Recipes) {
   std::vector<std::string> seeds;
-  for (const char* name : {"demo", "demo-full", "demo-quick"}) {
+  for (const char* name :
+       {"demo-patching", "demo-full-patching", "demo-ablation", "demo-full-ablation", "mmlu-ablation"}) {
     seeds.push_back(read_text(fs::path(INTROSPECT_SOURCE_DIR) / "recipes" / (std::string(name) + ".toml")));
   }
   expect_clean(run_fuzzer("recipe", seeds, fuzz_seconds(),

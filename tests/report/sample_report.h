@@ -19,6 +19,7 @@ inline std::vector<RowName> patching_rows() {
                                                     "trained_on_some_subjects",
                                                     "hint_differs",
                                                     "self_simulation",
+                                                    "untrained_simulation",
                                                     "text_classifier",
                                                     "majority_wording",
                                                     "majority_wording_subject"};
