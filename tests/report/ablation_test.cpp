@@ -252,7 +252,11 @@ TEST_F(AblationHeadline, SaysTheFiguresOfBothCounts) {
                     "p = 0.020); against the model before chat tuning +20.0 (+17.0 to +23.0, p < 0.001) and +20.0 "
                     "in F1 (+17.0 to +23.0, p < 0.001)."));
   EXPECT_TRUE(holds(text, "The best floors reach 30.0% (text classifier) and F1 60.0 (majority by wording)."));
-  EXPECT_TRUE(holds(text, "as an honest introspector could, it reaches 90.0% and F1 90.0."));
+  EXPECT_TRUE(holds(text, "as an honest introspector could, it reaches 90.0% and F1 90.0 once trained to explain."));
+  EXPECT_TRUE(
+      holds(of({weak_base, {"twin", "untrained_simulation", -.2, 1e-4, -.1, 1e-4}}),
+            "Running both prompts, its twin before training reaches 80.0% and F1 80.0: so far do the two behave "
+            "alike."));
   EXPECT_TRUE(holds(text, "\nSo it knows more of its own answers than the same examples teach another model.\n"));
   EXPECT_FALSE(holds(text, "trained once"));
   EXPECT_TRUE(holds(of({weak_floor}), "The best floor (text classifier) reaches 30.0% and F1 55.0."));
