@@ -116,7 +116,7 @@ void add_train(CLI::App& app) {
 
 void add_answer(CLI::App& app) {
   struct Options {
-    std::string explainer, dataset, recipe, vectors = "real", split = "test", out, compute = "fp32";
+    std::string explainer, dataset, recipe, vectors = "real", split = "test", out, compute = "fp32", simulate;
     bool untrained = false;
     int64_t seed = 1, demonstrations = 0, limit = 0;
   };
@@ -129,6 +129,9 @@ void add_answer(CLI::App& app) {
   command->add_option("--split", options->split, "train, validation or test")->capture_default_str();
   command->add_flag("--untrained", options->untrained,
                     "the folder is a plain model, asked as the recipe's [train] says");
+  command->add_option("--simulate", options->simulate,
+                      "ablation: it is not asked, but answers the prompts itself: with and without the hint (both), or "
+                      "without (hint_differs: changed exactly if the hint names another answer)");
   command->add_option("--demonstrations", options->demonstrations, "few-shot: solved examples in front");
   command->add_option("--recipe", options->recipe, "for --untrained (default: the demo's for the data set's task)");
   command->add_option("--seed", options->seed, "of random vectors and demonstrations")->capture_default_str();
@@ -141,6 +144,7 @@ void add_answer(CLI::App& app) {
     if (options->untrained) {
       job.untrained = recipe_for(options->recipe, load_dataset(options->dataset)).variants.front().training.explainer;
     }
+    if (!options->simulate.empty()) job.simulation = parse_simulation(options->simulate);
     job.options.vectors = parse_condition(options->vectors);
     job.options.split = parse_split(options->split);
     job.options.seed = static_cast<uint64_t>(options->seed);

@@ -101,7 +101,7 @@ void answer_step(const AnswerJob& job, const fs::path& dataset_folder, const fs:
                 {"limit", o.limit},
                 {"compute", o.compute}};
   if (job.untrained) settings["explainer"] = explainer_config_to_json(*job.untrained);
-  if (job.simulation) settings["simulation"] = *job.simulation == Simulation::both ? "both" : "hint_differs";
+  if (job.simulation) settings["simulation"] = simulation_name(*job.simulation);
   RunRecord record(folder, "answer", settings, {{"explainer", job.model}, {"dataset", dataset_folder}});
   if (record.state() == StepState::complete) return;
   const Dataset dataset = load_dataset(dataset_folder);

@@ -21,6 +21,17 @@ std::vector<std::string> lines_of(const std::string& text) {
 
 }  // namespace
 
+std::string simulation_name(Simulation simulation) {
+  return simulation == Simulation::both ? "both" : "hint_differs";
+}
+
+Simulation parse_simulation(const std::string& name) {
+  for (const Simulation simulation : {Simulation::both, Simulation::hint_differs}) {
+    if (simulation_name(simulation) == name) return simulation;
+  }
+  fail_usage("simulation", fmt::format("got '{}', expected both or hint_differs", name));
+}
+
 std::vector<Answer> simulate_ablation(const Model& model, const Tokenizer& tokenizer, const Dataset& dataset,
                                       Simulation simulation, Split split, int64_t limit) {
   if (dataset.task != "ablation") {

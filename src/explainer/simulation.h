@@ -8,6 +8,7 @@
 #include "text/tokenizer.h"
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace introspect {
@@ -16,6 +17,8 @@ enum class Simulation {
   both,         // with and without the hint: changed if its own two answers differ
   hint_differs  // without only: changed exactly if the hint names another answer than its own
 };
+std::string simulation_name(Simulation simulation);
+Simulation parse_simulation(const std::string& name);  // throws Error(usage) for another name
 
 // Answers in the order of the split to the examples of an ablation data set, the prompts being made as its settings
 // say with this model's own tokenizer and chat template. Questions whose choices begin with the same token of this

@@ -42,9 +42,9 @@ std::vector<RowName> all_rows() {
                              {"self", "random_vector", "self, random vector at test", RowKind::ablation},
                              {"self", "shuffled_vector", "self, another item's vector", RowKind::ablation},
                              {"self", "shuffled_in_cell", "self, another vector of the cell", RowKind::ablation}});
-  add_ablation_rows(names, RowKind::simulation,
-                    {{"self_simulation", "runs both prompts itself"},
-                     {"untrained_simulation", "runs both prompts, before training"}});
+  add_ablation_rows(
+      names, RowKind::simulation,
+      {{"self_simulation", "runs both prompts itself"}, {"untrained_simulation", "runs both, untrained"}});
   add_ablation_rows(names, RowKind::floor, {{"hint_differs", "changed if the hint differs"}});
   names.insert(names.end(), {{"self", "few_shot", "self, few-shot, untrained", RowKind::floor},
                              {"self", "few_shot_lenient", "self, few-shot, read leniently", RowKind::floor}});

@@ -64,6 +64,8 @@ TEST(Simulation, TheTargetItselfIsAlwaysRightAndAnotherModelIsNot) {
     const bool changed = bracket_answer(test[i]->attributes.at("hint")) != test[i]->after;
     EXPECT_EQ(differs[i].text, answer_words(changed, test[i]->after));
   }
+  EXPECT_EQ(parse_simulation(simulation_name(Simulation::hint_differs)), Simulation::hint_differs);
+  EXPECT_THROW(parse_simulation("neither"), Error);
   Dataset wrong = dataset;
   wrong.task = "patching";
   EXPECT_THROW(simulate_ablation(target, world::tokenizer(), wrong, Simulation::both, Split::test, 0), Error);
