@@ -105,7 +105,7 @@ void add_report(CLI::App& app) {
       "--row self:trained=runs/answers/answers.jsonl --out runs/report");
   command->callback([options] {
     const Dataset dataset = load_dataset(options->dataset);
-    const Recipe recipe = read_recipe(find_recipe(options->recipe.empty() ? "demo-" + dataset.task : options->recipe));
+    const Recipe recipe = read_recipe(find_recipe(options->recipe, dataset.task));
     const fs::path out = options->out, scores = options->scores;
     std::vector<RunInput> inputs = inputs_of(options->dataset, options->rows);
     inputs.push_back({"recipe", recipe.path});
@@ -117,7 +117,8 @@ void add_report(CLI::App& app) {
                               {},
                               rows_of(options->rows, dataset),
                               load_scores(scores / "scores.json"),
-                              load_comparisons(scores / "comparisons.json"), {}};
+                              load_comparisons(scores / "comparisons.json"),
+                              {}};
       write_report(report_of(recipe, result,
                              fmt::format("introspect report --recipe {} --dataset {} --scores {} --row ... --out {}",
                                          recipe.path.string(), options->dataset, options->scores, options->out)),

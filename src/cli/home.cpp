@@ -34,4 +34,8 @@ fs::path find_recipe(const std::string& name) {
              "'introspect recipe ls' lists those");
 }
 
+fs::path find_recipe(const std::string& name, const std::string& task) {
+  return find_recipe(name.empty() ? "demo-" + task : name);
+}
+
 }  // namespace introspect

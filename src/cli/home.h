@@ -14,5 +14,7 @@ fs::path home_folder();
 std::vector<fs::path> shipped_recipes();  // sorted
 // A file, or a shipped recipe by name ("demo", "pretrain/tiny-llama"). Throws Error(usage) if it is neither.
 fs::path find_recipe(const std::string& name);
+// The same; without a name the demo's for a data set's task ("patching").
+fs::path find_recipe(const std::string& name, const std::string& task);
 
 }  // namespace introspect

@@ -78,7 +78,8 @@ void add_demo(CLI::App& app) {
     }
     if (recipes.empty())
       fail_usage("demo", fmt::format("--task: got '{}', expected patching or ablation", options->task));
-    walk(recipes, out, options->workers, run, options->json);
+    // a task alone goes where it lies beside the other one
+    walk(recipes, options->task.empty() ? out : out / options->task, options->workers, run, options->json);
   });
 }
 

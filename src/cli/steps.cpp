@@ -19,11 +19,6 @@ namespace introspect {
 
 namespace {
 
-// Without a name the demo's for the data set's task.
-Recipe recipe_for(const std::string& name, const Dataset& dataset) {
-  return read_recipe(find_recipe(name.empty() ? "demo-" + dataset.task : name));
-}
-
 void add_dataset_of(CLI::App& group, const std::string& kind, const char* what, const char* records,
                     const char* example) {
   struct Options {
@@ -87,7 +82,7 @@ void add_train(CLI::App& app) {
   command->add_option("--out", options->out, "folder of the explainer; resumes what is unfinished there")->required();
   command->callback([options] {
     const Dataset dataset = load_dataset(options->dataset);
-    const Recipe recipe = recipe_for(options->recipe, dataset);
+    const Recipe recipe = read_recipe(find_recipe(options->recipe, dataset.task));
     const Variant* variant = nullptr;
     for (const Variant& each : recipe.variants) {
       if (each.condition == options->condition) variant = &each;
@@ -142,7 +137,9 @@ void add_answer(CLI::App& app) {
     AnswerJob job;
     job.model = options->explainer;
     if (options->untrained) {
-      job.untrained = recipe_for(options->recipe, load_dataset(options->dataset)).variants.front().training.explainer;
+      job.untrained = read_recipe(find_recipe(options->recipe, load_dataset(options->dataset).task))
+                          .variants.front()
+                          .training.explainer;
     }
     if (!options->simulate.empty()) job.simulation = parse_simulation(options->simulate);
     job.options.vectors = parse_condition(options->vectors);

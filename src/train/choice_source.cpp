@@ -2,8 +2,8 @@
 // gives it.
 #include "base/error.h"
 #include "procedure/choice_prompt.h"
-#include "procedure/records.h"
 #include "train/corpus.h"
+#include "train/fact_drawer.h"
 
 #include <algorithm>
 
@@ -14,16 +14,11 @@ namespace {
 class ChoiceSource : public TextSource {
  public:
   ChoiceSource(const fs::path& facts, const Tokenizer& tokenizer, int64_t context, ChoiceTextSettings settings)
-      : table_(read_facts(facts)),
+      : facts_(facts),
         tokenizer_(tokenizer),
         prompts_(settings.style, tokenizer),
         settings_(std::move(settings)),
-        context_(context) {
-    for (const Relation& relation : table_.relations) {
-      for (const Fact& fact : relation.facts) all_.emplace_back(&relation, &fact);
-    }
-    if (all_.empty()) fail("corpus", fmt::format("no facts ({})", facts.string()));
-  }
+        context_(context) {}
 
   Document next(Random& random) override { return make(random); }
   std::vector<Document> held_out(size_t count) const override {
@@ -33,13 +28,12 @@ class ChoiceSource : public TextSource {
     return documents;
   }
   std::string describe() const override {
-    return fmt::format("questions of {} facts, {:.0f}% with a hint", all_.size(), 100 * settings_.hinted_share);
+    return fmt::format("questions of {} facts, {:.0f}% with a hint", facts_.size(), 100 * settings_.hinted_share);
   }
 
  private:
   Document make(Random& random) const {
-    const auto& [relation, fact] = all_[random.below(all_.size())];
-    const std::string& form = relation->templates[random.below(relation->templates.size())];
+    const auto [relation, fact, template_index] = facts_.draw(random);
     const std::vector<std::string> choices =
         choose_options(*relation, *fact, nullptr, static_cast<size_t>(settings_.choices), random);
     const auto right = static_cast<size_t>(std::find(choices.begin(), choices.end(), fact->object) - choices.begin());
@@ -53,11 +47,12 @@ class ChoiceSource : public TextSource {
         if (hinted >= right) ++hinted;
         if (random.uniform() < wording.follow) answer = hinted;
       }
-      const auto& other = all_[random.below(all_.size())];
+      const DrawnFact other = facts_.draw_fact(random);
       hint = prompts_.hint_text(wording, choices, hinted,
-                                statement_text(other.first->templates.front(), other.second->subject));
+                                statement_text(other.relation->templates[other.template_index], other.fact->subject));
     }
-    const ChoicePrompt prompt = prompts_.make(statement_text(form, fact->subject), choices, hint);
+    const ChoicePrompt prompt =
+        prompts_.make(statement_text(relation->templates[template_index], fact->subject), choices, hint);
     Document document;
     document.tokens = tokenizer_.encode(prompt.text, prompts_.add_special());
     document.weights.assign(document.tokens.size(), 0.0f);
@@ -73,12 +68,11 @@ class ChoiceSource : public TextSource {
     return document;
   }
 
-  FactTable table_;
+  FactDrawer facts_;
   Tokenizer tokenizer_;
   ChoicePrompts prompts_;
   ChoiceTextSettings settings_;
   int64_t context_;
-  std::vector<std::pair<const Relation*, const Fact*>> all_;
 };
 
 void check_share(double share, const char* key, const std::string& label) {

@@ -5,6 +5,7 @@
 #include "procedure/options.h"
 #include "procedure/records.h"
 #include "procedure/render.h"
+#include "train/fact_drawer.h"
 
 #include <algorithm>
 #include <map>
@@ -85,33 +86,6 @@ class FileSource : public TextSource {
   int64_t bos_, context_;
   size_t files_ = 0;
   std::vector<int32_t> tokens_;
-};
-
-// A fact drawn uniformly over all facts, with one of its relation's templates.
-struct DrawnFact {
-  const Relation* relation;
-  const Fact* fact;
-  size_t template_index;
-};
-
-class FactDrawer {
- public:
-  explicit FactDrawer(const fs::path& facts) : table_(read_facts(facts)) {
-    for (const Relation& relation : table_.relations) {
-      for (const Fact& fact : relation.facts) all_.push_back({&relation, &fact, 0});
-    }
-    if (all_.empty()) fail("corpus", fmt::format("no facts ({})", facts.string()));
-  }
-  DrawnFact draw(Random& random) const {
-    DrawnFact drawn = all_[random.below(all_.size())];
-    drawn.template_index = random.below(drawn.relation->templates.size());
-    return drawn;
-  }
-  std::string describe() const { return fmt::format("{} facts of {} relations", all_.size(), table_.relations.size()); }
-
- private:
-  FactTable table_;
-  std::vector<DrawnFact> all_;
 };
 
 class StatementSource : public TextSource {

@@ -117,6 +117,7 @@ void copy_tokenizer(const fs::path& from, const fs::path& to, const Json& table)
                            "generation_config.json", "chat_template.jinja"}) {
     if (fs::exists(from / name)) fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing);
   }
+  if (!table.contains("chat_template") && !table.contains("eos_token")) return;
   const fs::path file = to / "tokenizer_config.json";
   Json config = fs::exists(file) ? read_json(file) : Json::object();
   for (const char* key : {"chat_template", "eos_token"}) {
