@@ -1,7 +1,8 @@
 // SAEs in the layouts they are published in. Every file is checked for names, shapes and finite numbers; what a layout
 // scales or folds is made explicit in Sae.
 //
-//   SAELens      cfg.json, sae_weights.safetensors (W_enc [D, L], b_enc, W_dec [L, D], b_dec; threshold or log_threshold
+//   SAELens      cfg.json, sae_weights.safetensors (W_enc [D, L], b_enc, W_dec [L, D], b_dec; threshold or
+//   log_threshold
 //                for jumprelu; b_gate, b_mag, r_mag for gated), old and new cfg.json; normalize_activations
 //   Llama Scope  hyperparams.json, checkpoints/final.safetensors (encoder.weight [L, D], encoder.bias, decoder.weight
 //                [D, L], decoder.bias): the input is scaled by sqrt(D) / dataset_average_activation_norm
