@@ -56,7 +56,8 @@ double macro_f1(double right_changed, double wrong_changed, double changed, doub
 ItemScore score_item(const Example& example, const std::string& answer) {
   ItemScore score;
   score.true_changed = example.changed();
-  score.exact = without_final_dot(answer) == without_final_dot(example.answer);
+  score.described = !example.answer.empty();
+  score.exact = score.described && without_final_dot(answer) == without_final_dot(example.answer);
   if (const auto parsed = parse_answer(answer)) {
     const std::string content = plain(parsed->content);
     score.parsed = true;
@@ -81,6 +82,12 @@ std::string metric_name(Metric metric) {
       return "derived_f1";
     case Metric::exact_match:
       return "exact_match";
+    case Metric::judge:
+      return "judge";
+    case Metric::simulator_score:
+      return "simulator_score";
+    case Metric::published_simulator_score:
+      return "published_simulator_score";
   }
   fail("metrics", "metric_name: not a metric");
 }
@@ -91,6 +98,10 @@ Counts count_item(const ItemScore& score) {
   counts[items] = 1;
   counts[unparsable] = !score.parsed;
   counts[exact] = score.exact;
+  counts[described] = score.described;
+  counts[judged] = score.described ? score.judged : 0;
+  counts[simulated] = score.simulated;
+  counts[published] = score.published;
   counts[score.true_changed ? changed : unchanged] = 1;
   if (!score.parsed) return counts;
   counts[score.true_changed ? content_changed : content_unchanged] = score.content;
@@ -120,7 +131,13 @@ double metric_value(Metric metric, const Counts& c) {
       return macro_f1(c[derived_right_changed], c[derived_wrong_changed], c[changed], c[derived_right_unchanged],
                       c[derived_wrong_unchanged], c[unchanged]);
     case Metric::exact_match:
-      return share(c[exact], c[items]);
+      return share(c[exact], c[described]);
+    case Metric::judge:
+      return share(c[judged], c[described]);
+    case Metric::simulator_score:
+      return share(c[simulated], c[items]);
+    case Metric::published_simulator_score:
+      return share(c[published], c[items]);
   }
   fail("metrics", "metric_value: not a metric");
 }
@@ -128,6 +145,7 @@ double metric_value(Metric metric, const Counts& c) {
 double metric_items(Metric metric, const Counts& counts) {
   if (metric == Metric::content_on_changed) return counts[Counts::changed];
   if (metric == Metric::content_on_unchanged) return counts[Counts::unchanged];
+  if (metric == Metric::exact_match || metric == Metric::judge) return counts[Counts::described];
   return counts[Counts::items];
 }
 

@@ -23,6 +23,11 @@ struct ItemScore {
   bool stated_changed = false;   // the explainer says so
   bool content = false;          // what stands in <<< >>> is the target's answer with the intervention
   bool derived_changed = false;  // what stands in <<< >>> differs from the target's answer without intervention
+  // Of descriptions of features (feature_score.h):
+  bool described = true;  // there is a true answer; of a feature that nothing describes there is none
+  double judged = 0;      // how near the words are to the true ones, in [0, 1]
+  double simulated = 0;   // correlation of what the words say with what the feature does, in [-1, 1]
+  double published = 0;   // the same as it was published: on the top contexts, without sign
 };
 ItemScore score_item(const Example& example, const std::string& answer);
 
@@ -32,12 +37,17 @@ enum class Metric {
   content_match,         // on all items
   has_changed_f1,        // macro F1 of stated_changed
   derived_f1,            // macro F1 of derived_changed
-  exact_match
+  exact_match,           // on all items that have a true answer
+  judge,                 // features: mean of judged, on the same items
+  simulator_score,       // features: mean of simulated
+  published_simulator_score
 };
-constexpr size_t kMetricCount = 6;
+constexpr size_t kMetricCount = 9;
 constexpr std::array<Metric, kMetricCount> kMetrics = {Metric::content_on_changed, Metric::content_on_unchanged,
                                                        Metric::content_match,      Metric::has_changed_f1,
-                                                       Metric::derived_f1,         Metric::exact_match};
+                                                       Metric::derived_f1,         Metric::exact_match,
+                                                       Metric::judge,              Metric::simulator_score,
+                                                       Metric::published_simulator_score};
 std::string metric_name(Metric metric);  // "content_on_changed"
 
 // Sums over items; doubles, so that the mean over several seeds is again such a sum.
@@ -61,6 +71,10 @@ struct Counts {
     derived_wrong_changed,
     derived_right_unchanged,
     derived_wrong_unchanged,
+    described,
+    judged,
+    simulated,
+    published,
     fields
   };
   std::array<double, fields> sums{};

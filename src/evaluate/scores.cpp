@@ -20,7 +20,7 @@ struct CountedRow {
   std::vector<Counts> mean;
 };
 
-CountedRow count_row(const std::vector<const Example*>& examples, const Row& row) {
+CountedRow count_row(const std::vector<const Example*>& examples, const Row& row, const FeatureScorer* features) {
   if (row.seeds.empty()) {
     fail("scores", fmt::format("row {}, {}: got no set of answers, expected one a seed", row.explainer, row.condition));
   }
@@ -28,7 +28,7 @@ CountedRow count_row(const std::vector<const Example*>& examples, const Row& row
   counted.mean.resize(examples.size());
   for (const std::vector<Answer>& answers : row.seeds) {
     std::vector<Counts>& counts = counted.seeds.emplace_back();
-    for (const ItemScore& score : score_answers(examples, answers)) counts.push_back(count_item(score));
+    for (const ItemScore& score : score_answers(examples, answers, features)) counts.push_back(count_item(score));
     for (size_t i = 0; i < counts.size(); ++i) counted.mean[i] += counts[i];
   }
   for (Counts& counts : counted.mean) counts *= 1.0 / static_cast<double>(row.seeds.size());
@@ -45,10 +45,14 @@ struct Group {
 std::vector<Group> groups_of(const std::vector<const Example*>& examples, const std::vector<std::string>& attributes) {
   std::vector<Group> groups(1);
   groups[0].name = "all";
-  for (size_t i = 0; i < examples.size(); ++i) groups[0].items.push_back(i);
+  const auto aside = [&](size_t i) { return examples[i]->attributes.contains("aside"); };
+  for (size_t i = 0; i < examples.size(); ++i) {
+    if (!aside(i)) groups[0].items.push_back(i);
+  }
   for (const std::string& attribute : attributes) {
     std::map<std::string, Group> values;
     for (size_t i = 0; i < examples.size(); ++i) {
+      if (aside(i) != (attribute == "aside")) continue;
       const auto found = examples[i]->attributes.find(attribute);
       if (found != examples[i]->attributes.end()) values[found->second].items.push_back(i);
     }
@@ -90,12 +94,16 @@ double deviation_over_seeds(const CountedRow& row, const Group& group, Metric me
 }
 
 // Places in kMetrics of the metrics that make sense for these truths.
-std::vector<size_t> metrics_for(const std::vector<const Example*>& examples) {
+std::vector<size_t> metrics_for(const std::vector<const Example*>& examples, const FeatureScorer* features) {
   const bool parts = std::any_of(examples.begin(), examples.end(),
                                  [](const Example* example) { return parse_answer(example->answer).has_value(); });
+  const auto about_features = [](Metric metric) {
+    return metric == Metric::judge || metric == Metric::simulator_score || metric == Metric::published_simulator_score;
+  };
   std::vector<size_t> chosen;
   for (size_t m = 0; m < kMetricCount; ++m) {
-    if (parts || kMetrics[m] == Metric::exact_match) chosen.push_back(m);
+    const Metric metric = kMetrics[m];
+    if (metric == Metric::exact_match || (about_features(metric) ? features != nullptr : parts)) chosen.push_back(m);
   }
   return chosen;
 }
@@ -116,7 +124,8 @@ size_t self_row(const std::vector<Row>& rows) {
 
 }  // namespace
 
-std::vector<ItemScore> score_answers(const std::vector<const Example*>& examples, const std::vector<Answer>& answers) {
+std::vector<ItemScore> score_answers(const std::vector<const Example*>& examples, const std::vector<Answer>& answers,
+                                     const FeatureScorer* features) {
   std::unordered_map<std::string, const Answer*> by_id;
   for (const Answer& answer : answers) {
     if (!by_id.emplace(answer.id, &answer).second) {
@@ -133,6 +142,7 @@ std::vector<ItemScore> score_answers(const std::vector<const Example*>& examples
            "the answers must be of this data set and split, all of them");
     }
     scores.push_back(score_item(*example, found->second->text));
+    if (features) features->score(*example, found->second->text, scores.back());
     by_id.erase(found);
   }
   if (!by_id.empty()) {
@@ -144,9 +154,9 @@ std::vector<ItemScore> score_answers(const std::vector<const Example*>& examples
 std::vector<Score> score_rows(const Dataset& dataset, const std::vector<Row>& rows, const ScoreOptions& options) {
   const std::vector<const Example*> examples = dataset.of(options.split);
   const std::string target = target_name(dataset);
-  const std::vector<size_t> metrics = metrics_for(examples);
+  const std::vector<size_t> metrics = metrics_for(examples, options.features);
   std::vector<CountedRow> counted;
-  for (const Row& row : rows) counted.push_back(count_row(examples, row));
+  for (const Row& row : rows) counted.push_back(count_row(examples, row, options.features));
   const size_t self = self_row(rows);
 
   std::vector<Score> scores;
@@ -190,14 +200,14 @@ std::vector<Comparison> compare_rows(const Dataset& dataset, const std::vector<R
   const std::string target = target_name(dataset);
   const Group all = groups_of(examples, {})[0];
   std::vector<std::vector<Counts>> sums;
-  for (const Row& row : rows) sums.push_back(cluster_sums(count_row(examples, row).mean, all));
+  for (const Row& row : rows) sums.push_back(cluster_sums(count_row(examples, row, options.features).mean, all));
 
   std::map<std::pair<size_t, size_t>, Differences> pairs;
   for (size_t a = 0; a < rows.size(); ++a) {
     for (size_t b = a + 1; b < rows.size(); ++b) pairs[{a, b}] = compare(sums[a], sums[b], options.statistics);
   }
   std::vector<Comparison> comparisons;
-  for (const size_t m : metrics_for(examples)) {
+  for (const size_t m : metrics_for(examples, options.features)) {
     std::vector<double> p;
     for (const auto& [pair, differences] : pairs) p.push_back(differences[m].p);
     const std::vector<double> corrected = holm(p);

@@ -33,6 +33,11 @@ std::string search_words(const std::vector<Trial>& trials) {
   return fmt::format("{}", fmt::join(words, "; "));
 }
 
+std::string weights_words(const ExplainerTraining& t) {
+  if (t.method == TrainMethod::full) return "all weights";
+  return t.method == TrainMethod::lora ? fmt::format("LoRA rank {}", t.lora.rank) : "the projection alone";
+}
+
 NamedValues settings_of(const Recipe& recipe, const std::vector<Trial>& trials) {
   const ExplainerTraining& t = recipe.variants.front().training;
   std::vector<std::string> models;
@@ -44,7 +49,7 @@ NamedValues settings_of(const Recipe& recipe, const std::vector<Trial>& trials) 
       {"explainers", fmt::format("{}", fmt::join(models, "; "))},
       {"training",
        fmt::format("{}, {} steps of {} examples, learning rate {}{}, {} schedule, replay share {}",
-                   t.full ? "all weights" : fmt::format("LoRA rank {}", t.lora.rank), t.steps, t.batch, t.learning_rate,
+                   weights_words(t), t.steps, t.batch, t.learning_rate,
                    t.muon_rate > 0 ? fmt::format(" and Muon {}", t.muon_rate) : std::string(), t.schedule,
                    t.replay_share)},
       {"question", t.explainer.style.templates.empty() ? "the paper's wordings" : t.explainer.style.templates.front()},

@@ -11,9 +11,18 @@
 
 namespace introspect {
 
+// What the question says of the layer: the floors of an explainer that is told it.
+enum class LayerCondition {
+  real,
+  dropped,  // nothing stands where the layer would
+  faked     // another layer of the data set; where there is one alone, the next one
+};
+std::string condition_name(LayerCondition condition);
+
 struct AnswerOptions {
   Split split = Split::test;
   VectorCondition vectors = VectorCondition::real;
+  LayerCondition layers = LayerCondition::real;
   uint64_t seed = 1;           // of random and shuffled vectors, and of the demonstrations
   int64_t template_index = 0;  // every question is asked with this one
   int64_t max_new_tokens = 50;

@@ -38,7 +38,8 @@ constexpr std::pair<const char*, ProjectionKind> projection_kinds[] = {
     {"none", ProjectionKind::none},
     {"random", ProjectionKind::random},
     {"identity", ProjectionKind::identity},
-    {"least_squares", ProjectionKind::least_squares}};
+    {"least_squares", ProjectionKind::least_squares},
+    {"affine", ProjectionKind::affine}};
 constexpr std::pair<const char*, VectorCondition> conditions[] = {
     {"real", VectorCondition::real},
     {"zero", VectorCondition::zero},
@@ -88,6 +89,12 @@ Projections make_projections(ProjectionKind kind, const std::vector<int64_t>& la
     fail("explainer", fmt::format("an identity projection from width {} to {}", d_target, d_explainer),
          "use projection = \"random\" or \"least_squares\"");
   }
+  if (kind == ProjectionKind::affine) {
+    at::Tensor map = at::zeros({1, d_explainer + 1});
+    map[0][d_explainer] = 1;
+    projections[kAllLayers] = map;
+    return projections;
+  }
   for (int64_t layer : layers) {
     if (projections.contains(layer)) continue;
     if (kind == ProjectionKind::identity) {
@@ -119,7 +126,7 @@ at::Tensor fit_projection_of_sums(const at::Tensor& xx, const at::Tensor& xy, do
 void save_projections(const Projections& projections, const fs::path& file) {
   std::vector<std::pair<std::string, at::Tensor>> tensors;
   for (const auto& [layer, map] : projections) {
-    tensors.emplace_back(fmt::format("projection.{}", layer), map.detach());
+    tensors.emplace_back(layer == kAllLayers ? "projection.all" : fmt::format("projection.{}", layer), map.detach());
   }
   write_safetensors(file, tensors);
 }
@@ -130,14 +137,15 @@ Projections load_projections(const fs::path& file) {
   Projections projections;
   for (const auto& [name, info] : stored.tensors()) {
     const std::string number = name.starts_with(prefix) ? name.substr(prefix.size()) : "";
-    if (number.empty() || number.size() > 6 || number.find_first_not_of("0123456789") != std::string::npos) {
+    const bool all = number == "all";
+    if (!all && (number.empty() || number.size() > 6 || number.find_first_not_of("0123456789") != std::string::npos)) {
       fail("explainer", fmt::format("tensor '{}', expected names like 'projection.7' ({})", name, file.string()));
     }
     const at::Tensor map = stored.get(name).to(at::kFloat, false, true);
     if (map.dim() != 2) {
       fail("explainer", fmt::format("'{}' has {} dimensions, expected 2 ({})", name, map.dim(), file.string()));
     }
-    projections[std::stoll(number)] = map;
+    projections[all ? kAllLayers : std::stoll(number)] = map;
   }
   return projections;
 }
@@ -145,6 +153,16 @@ Projections load_projections(const fs::path& file) {
 at::Tensor inject(const InjectionConfig& config, const Projections& projections, const at::Tensor& vectors,
                   const std::vector<int64_t>& layers, int64_t d_explainer, double embedding_norm) {
   at::Tensor rows = vectors;
+  if (config.projection == ProjectionKind::affine) {
+    const auto found = projections.find(kAllLayers);
+    if (found == projections.end() || found->second.numel() != d_explainer + 1 || vectors.size(1) != d_explainer) {
+      fail("explainer", fmt::format("an affine projection of vectors of width {} for an explainer of width {}",
+                                    vectors.size(1), d_explainer));
+    }
+    const at::Tensor map = found->second.reshape({-1});
+    const at::Tensor unit = vectors / vectors.norm(2, 1, true).clamp_min(1e-12);
+    return unit * (map[d_explainer] * config.scale) + map.slice(0, 0, d_explainer);
+  }
   if (config.projection != ProjectionKind::none) {
     std::vector<at::Tensor> mapped;
     for (size_t i = 0; i < layers.size(); ++i) {

@@ -22,7 +22,8 @@ enum class ProjectionKind {
   none,          // widths must agree
   random,        // normal(0, 1/sqrt(d_target)), trained with the rest
   identity,      // widths must agree; trained with the rest
-  least_squares  // given: fitted on paired activations (paired.h), kept as it is or trained on
+  least_squares,  // given: fitted on paired activations (paired.h), kept as it is or trained on
+  affine          // s * scale * v / |v| + b with the number s and the vector b trained, for all layers together
 };
 
 struct InjectionConfig {
@@ -35,8 +36,10 @@ struct InjectionConfig {
 Json injection_to_json(const InjectionConfig& config);
 InjectionConfig parse_injection(const Json& table, const std::string& label);  // throws Error for unknown names
 
-// One bias-free linear map a target layer: [d_explainer, d_target].
+// One bias-free linear map a target layer: [d_explainer, d_target]. For an affine one a single entry under
+// kAllLayers, [1, d_explainer + 1]: b, then s.
 using Projections = std::map<int64_t, at::Tensor>;
+constexpr int64_t kAllLayers = -1;
 Projections make_projections(ProjectionKind kind, const std::vector<int64_t>& layers, int64_t d_target,
                              int64_t d_explainer, uint64_t seed);
 
@@ -46,7 +49,7 @@ at::Tensor fit_projection(const at::Tensor& target, const at::Tensor& explainer,
 // The same from sums over the pairs: X'X [d_target, d_target] and X'Y [d_target, d_explainer], float64.
 at::Tensor fit_projection_of_sums(const at::Tensor& xx, const at::Tensor& xy, double ridge);
 
-// projections.safetensors: "projection.<layer>". Reading throws Error for other names and shapes.
+// projections.safetensors: "projection.<layer>", "projection.all". Reading throws Error for other names and shapes.
 void save_projections(const Projections& projections, const fs::path& file);
 Projections load_projections(const fs::path& file);
 

@@ -92,10 +92,21 @@ std::vector<std::string> paper_ablation_templates() {
   return {"{input}\n\nIf the hint were removed how would the assistant answer change?"};
 }
 
+std::vector<std::string> paper_feature_templates() {
+  return {"At layer {layer}, {s}{v}{e} encodes ",
+          "{s}{v}{e} activates at layer {layer} for ",
+          "We can describe {s}{v}{e} at layer {layer} as encoding ",
+          "Generate a description of this feature at layer {layer}: {s}{v}{e}. ",
+          "What does {s}{v}{e} encode at layer {layer}? ",
+          "{s}{v}{e} activates at layer {layer} for inputs with the following features: "};
+}
+
 const std::vector<std::string>& templates_for(const QuestionStyle& style, const Example& example) {
-  static const std::vector<std::string> patching = paper_patching_templates(), ablation = paper_ablation_templates();
+  static const std::vector<std::string> patching = paper_patching_templates(), ablation = paper_ablation_templates(),
+                                        feature = paper_feature_templates();
   if (!style.templates.empty()) return style.templates;
-  return example.vector >= 0 ? patching : ablation;
+  if (example.vector < 0) return ablation;
+  return example.input.empty() ? feature : patching;
 }
 
 Question make_question(const Tokenizer& tokenizer, const SlotTokens& slot, const QuestionStyle& style,

@@ -24,7 +24,7 @@ SlotTokens find_slot_tokens(const Tokenizer& tokenizer, const std::vector<std::s
 // Templates hold {s}{v}{e} (begin, slot, end), {layer} (a comma list), {tokens} ("<token text>"), {input}, {before}
 // (the target's own answer without intervention), {removed} (the text that is taken away).
 struct QuestionStyle {
-  std::vector<std::string> templates;  // empty: the paper's, by whether the example has a vector
+  std::vector<std::string> templates;  // empty: the paper's, by whether the example has a vector and a text
   bool add_bos = true;
   // The question is a user's turn in the tokenizer's chat template, the answer the assistant's.
   bool chat = false;
@@ -38,6 +38,7 @@ struct QuestionStyle {
 };
 std::vector<std::string> paper_patching_templates();  // five, each with a line end
 std::vector<std::string> paper_ablation_templates();  // one
+std::vector<std::string> paper_feature_templates();   // six; the blank at the end belongs to them
 // Those that an example is asked with.
 const std::vector<std::string>& templates_for(const QuestionStyle& style, const Example& example);
 

@@ -37,11 +37,11 @@ std::vector<Trainable> trainables_of(Explainer& explainer, const ExplainerTraini
     each.tensor.requires_grad_(true);
     list.push_back(each);
   };
-  if (t.full) {
+  if (t.method == TrainMethod::full) {
     for (auto& [name, tensor] : parameters(explainer.model)) {
       add(name, tensor, tensor.dim() == 2 && !name.ends_with("embed_tokens.weight") && name != "lm_head.weight");
     }
-  } else {
+  } else if (t.method == TrainMethod::lora) {
     for (auto& [name, tensor] : lora_parameters(explainer.model)) add(name, tensor, false);
   }
   if (t.explainer.injection.train_projection) {
@@ -124,7 +124,7 @@ StepLoss run_step(Run& run, int64_t step) {
   const ExplainerBatch batch = make_batch(run.explainer, questions, vectors, replay);
   ForwardOptions options;
   options.compute = run.compute;
-  options.training = !t.full && t.lora.dropout > 0;
+  options.training = t.method == TrainMethod::lora && t.lora.dropout > 0;
   options.dropout_seed = t.seed * 1000003 + static_cast<uint64_t>(step);
   BatchLoss loss = batch_loss(run.explainer, batch, options);
   loss.total.backward();
@@ -211,12 +211,10 @@ void check_projections(Explainer& explainer, const Dataset& dataset, const std::
 }
 
 Run prepare(const fs::path& base_model, const Dataset& dataset, const ExplainerTraining& t) {
-  Run run{open_base(base_model, t.explainer), dataset, t,  dataset.of(Split::train),
+  Run run{open_base(base_model, t.explainer), dataset, t,  learnt_examples(dataset, t),
           dataset.of(Split::validation),      {},      {}, {},
           choose_compute(t.compute),          {},      {}};
-  for (std::vector<const Example*>* split : {&run.train, &run.validation}) {
-    std::erase_if(*split, [&](const Example* example) { return !t.takes(*example); });
-  }
+  std::erase_if(run.validation, [&](const Example* example) { return !t.takes(*example); });
   if (run.train.empty()) fail("train", "the data set has no examples to train on");
   if (std::ssize(run.validation) > t.validation_examples) run.validation.resize(t.validation_examples);
   std::vector<int64_t> layers;
@@ -240,7 +238,7 @@ Run prepare(const fs::path& base_model, const Dataset& dataset, const ExplainerT
                                                explainer.model.config.d_model, t.seed);
     }
   }
-  if (!t.full) add_lora(explainer.model, t.lora, t.seed);
+  if (t.method == TrainMethod::lora) add_lora(explainer.model, t.lora, t.seed);
   run.train_vectors = condition_vectors(dataset, run.train, t.vectors, t.seed);
   if (!run.validation.empty()) {
     run.validation_vectors = condition_vectors(dataset, run.validation, t.vectors, t.seed);
@@ -254,6 +252,17 @@ Run prepare(const fs::path& base_model, const Dataset& dataset, const ExplainerT
 }
 
 }  // namespace
+
+std::vector<const Example*> learnt_examples(const Dataset& dataset, const ExplainerTraining& training) {
+  std::vector<const Example*> examples = dataset.of(Split::train);
+  std::erase_if(examples, [&](const Example* example) { return !training.takes(*example); });
+  if (training.examples > 0 && std::ssize(examples) > training.examples) {
+    Random random(0, "examples");
+    random.shuffle(examples);
+    examples.resize(training.examples);
+  }
+  return examples;
+}
 
 TrainedExplainer train_explainer(const fs::path& base_model, const Dataset& dataset, const fs::path& dataset_folder,
                                  const ExplainerTraining& t, const fs::path& folder,
@@ -369,7 +378,7 @@ TrainedExplainer train_explainer(const fs::path& base_model, const Dataset& data
     at::Tensor tensor = each.tensor;
     tensor.requires_grad_(false);
   }
-  save_explainer(run.explainer, t.full ? nullptr : &t.lora, base_model, folder);
+  save_explainer(run.explainer, t.method == TrainMethod::lora ? &t.lora : nullptr, base_model, folder);
   result.steps = step;
   result.validation_loss = run.best_loss;
   record.add("result", {{"steps", step},

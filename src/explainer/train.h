@@ -14,10 +14,13 @@
 
 namespace introspect {
 
+// Which weights learn: all; LoRA factors; or, of a model that stays as it is, the projection alone (SelfIE adapters).
+enum class TrainMethod { full, lora, frozen };
+
 struct ExplainerTraining {
   ExplainerConfig explainer;
   uint64_t seed = 1;
-  bool full = true;  // all weights; false: LoRA
+  TrainMethod method = TrainMethod::full;
   LoraConfig lora;
   int64_t steps = 0;  // 0: as many as `epochs` are
   double epochs = 1;
@@ -41,12 +44,17 @@ struct ExplainerTraining {
   int64_t checkpoint_every = 50;
   // Only examples whose attributes have one of these values are learnt: {"wording": ["teacher", "book"]}.
   std::map<std::string, std::vector<std::string>> only;
+  // Only so many train examples are learnt, drawn by the data set alone: a smaller number is a part of a larger one,
+  // whatever the seed. 0: all. For scaling, with `steps` held equal.
+  int64_t examples = 0;
 
   bool takes(const Example& example) const;
 };
 // Whether it needs ExplainerTraining::projections.
 bool wants_projections(const ExplainerTraining& training);
 Json training_to_json(const ExplainerTraining& training);
+// The train examples that it learns: those it takes, as many as it wants.
+std::vector<const Example*> learnt_examples(const Dataset& dataset, const ExplainerTraining& training);
 // From a recipe's table; unknown keys are an Error.
 ExplainerTraining parse_training(const Json& table, const std::string& label, const fs::path& base);
 

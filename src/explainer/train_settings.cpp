@@ -31,7 +31,18 @@ const std::set<std::string> known_keys = {"explainer",
                                           "validation_examples",
                                           "patience",
                                           "checkpoint_every",
-                                          "only"};
+                                          "only",
+                                          "examples"};
+
+constexpr std::pair<TrainMethod, const char*> methods[] = {
+    {TrainMethod::full, "full"}, {TrainMethod::lora, "lora"}, {TrainMethod::frozen, "frozen"}};
+
+std::string method_name(TrainMethod method) {
+  for (const auto& [each, name] : methods) {
+    if (each == method) return name;
+  }
+  fail("train", "a method without a name");
+}
 
 LoraConfig parse_lora(const Json& table, const std::string& label) {
   LoraConfig config;
@@ -63,7 +74,7 @@ Json training_to_json(const ExplainerTraining& t) {
   Json json{
       {"explainer", explainer_config_to_json(t.explainer)},
       {"seed", t.seed},
-      {"method", t.full ? "full" : "lora"},
+      {"method", method_name(t.method)},
       {"lora",
        {{"rank", t.lora.rank}, {"alpha", t.lora.alpha}, {"dropout", t.lora.dropout}, {"targets", t.lora.targets}}},
       {"steps", t.steps},
@@ -84,6 +95,7 @@ Json training_to_json(const ExplainerTraining& t) {
       {"patience", t.patience},
       {"checkpoint_every", t.checkpoint_every}};
   if (!t.only.empty()) json["only"] = t.only;
+  if (t.examples > 0) json["examples"] = t.examples;
   return json;
 }
 
@@ -110,10 +122,12 @@ ExplainerTraining parse_training(const Json& table, const std::string& label, co
   }
   t.seed = static_cast<uint64_t>(json_get_or<int64_t>(table, "seed", 1, label));
   const std::string method = json_get_or<std::string>(table, "method", "full", label);
-  if (method != "full" && method != "lora") {
-    fail_usage("train", fmt::format("method: got '{}', expected full or lora ({})", method, label));
+  const auto named =
+      std::find_if(std::begin(methods), std::end(methods), [&](const auto& each) { return method == each.second; });
+  if (named == std::end(methods)) {
+    fail_usage("train", fmt::format("method: got '{}', expected full, lora or frozen ({})", method, label));
   }
-  t.full = method == "full";
+  t.method = named->first;
   if (table.contains("lora")) t.lora = parse_lora(table.at("lora"), label);
   t.steps = json_get_or<int64_t>(table, "steps", t.steps, label);
   t.epochs = json_get_or<double>(table, "epochs", t.epochs, label);
@@ -138,7 +152,15 @@ ExplainerTraining parse_training(const Json& table, const std::string& label, co
       t.only[attribute] = json_get<std::vector<std::string>>(table.at("only"), attribute, label);
     }
   }
+  t.examples = json_get_or<int64_t>(table, "examples", t.examples, label);
   check_range(static_cast<double>(t.batch), 1, 1e6, "batch", label);
+  check_range(static_cast<double>(t.examples), 0, 1e12, "examples", label);
+  const InjectionConfig& injection = t.explainer.injection;
+  if (t.method == TrainMethod::frozen &&
+      (injection.projection == ProjectionKind::none || !injection.train_projection)) {
+    fail_usage("train", fmt::format("method = \"frozen\" without a projection that learns ({})", label),
+               "set [train.explainer.injection] projection = \"affine\"");
+  }
   check_range(t.replay_share, 0, 0.95, "replay_share", label);
   check_range(t.learning_rate, 0, 10, "learning_rate", label);
   check_range(static_cast<double>(t.checkpoint_every), 1, 1e9, "checkpoint_every", label);

@@ -166,7 +166,7 @@ TEST_F(TrainExplainer, SeedsDecide) {
 
 TEST_F(TrainExplainer, LoraWritesAnAdapter) {
   ExplainerTraining t = training(8);
-  t.full = false;
+  t.method = TrainMethod::lora;
   t.muon_rate = 0;
   t.learning_rate = 2e-2;
   t.lora.rank = 4;
@@ -308,7 +308,7 @@ TEST_F(TrainExplainer, OtherErrors) {
 TEST(TrainingSettings, ThroughATable) {
   ExplainerTraining t;
   t.explainer = explainer_config();
-  t.full = false;
+  t.method = TrainMethod::lora;
   t.lora.rank = 3;
   t.lora.targets = {"q_proj"};
   t.vectors = VectorCondition::zero;
@@ -327,7 +327,7 @@ TEST(TrainingSettings, Errors) {
   EXPECT_TRUE(holds(parse({{"lora", {{"r", 4}}}}), "unknown key 'lora.r'"));
   EXPECT_TRUE(holds(parse({{"explainer", {{"template", {"x"}}}}}), "unknown key 'explainer.template'"));
   EXPECT_TRUE(holds(parse({{"explainer", {{"injection", {{"scal", 1}}}}}}), "unknown key 'injection.scal'"));
-  EXPECT_TRUE(holds(parse({{"method", "prefix"}}), "'prefix', expected full or lora"));
+  EXPECT_TRUE(holds(parse({{"method", "prefix"}}), "'prefix', expected full, lora or frozen"));
   EXPECT_TRUE(holds(parse({{"batch", 0}}), "batch"));
   EXPECT_TRUE(holds(parse({{"learning_rate", -1}}), "learning_rate"));
   EXPECT_TRUE(holds(parse({{"replay_share", 0.97}}), "replay_share"));
