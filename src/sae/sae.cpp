@@ -3,6 +3,7 @@
 #include "base/error.h"
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 #include <fmt/format.h>
 
 namespace introspect {
