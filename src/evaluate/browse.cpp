@@ -6,6 +6,7 @@
 #include "evaluate/scores.h"
 
 #include <algorithm>
+#include <limits>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -34,10 +35,20 @@ std::vector<size_t> draw(const std::vector<const Example*>& examples, std::vecto
 }  // namespace
 
 std::vector<BrowsedExample> browse_examples(const Dataset& dataset, const std::vector<Row>& rows, size_t count,
-                                            uint64_t seed) {
+                                            uint64_t seed, const FeatureScorer* features) {
   const std::vector<const Example*> examples = dataset.of(Split::test);
+  std::unordered_set<std::string> first_right;  // of features
+  if (dataset.task == "features" && !rows.empty() && !rows[0].seeds.empty()) {
+    const std::vector<ItemScore> scores = score_answers(examples, rows[0].seeds[0]);
+    for (size_t i = 0; i < scores.size(); ++i) {
+      if (scores[i].exact) first_right.insert(examples[i]->id);
+    }
+  }
   std::vector<size_t> changed, unchanged;
-  for (size_t i = 0; i < examples.size(); ++i) (examples[i]->changed() ? changed : unchanged).push_back(i);
+  for (size_t i = 0; i < examples.size(); ++i) {
+    if (examples[i]->attributes.contains("aside")) continue;
+    (examples[i]->changed() || first_right.contains(examples[i]->id) ? changed : unchanged).push_back(i);
+  }
   Random random(seed, "examples to browse");
   std::unordered_set<std::string> used;
   std::vector<size_t> chosen = draw(examples, changed, (count + 1) / 2, random, used);
@@ -48,7 +59,7 @@ std::vector<BrowsedExample> browse_examples(const Dataset& dataset, const std::v
   for (const size_t item : chosen) {
     const Example& example = *examples[item];
     browsed.push_back({example.id,
-                       example.input,
+                       dataset.task == "features" ? attribute(example, "exemplars") : example.input,
                        example.token,
                        attribute(example, "token_type"),
                        attribute(example, "relation"),
@@ -56,6 +67,7 @@ std::vector<BrowsedExample> browse_examples(const Dataset& dataset, const std::v
                        attribute(example, "wording"),
                        attribute(example, "subject"),
                        attribute(example, "hint"),
+                       attribute(example, "kind"),
                        example.layers,
                        example.changed(),
                        example.before,
@@ -73,11 +85,13 @@ std::vector<BrowsedExample> browse_examples(const Dataset& dataset, const std::v
       if (found == texts.end()) {
         fail("browse", fmt::format("row {}, {}: no answer to example '{}'", row.explainer, row.condition, example.id));
       }
-      const ItemScore score = score_item(example, *found->second);
+      ItemScore score = score_item(example, *found->second);
+      if (features) features->score(example, *found->second, score);
       const auto parsed = parse_answer(*found->second);
       const bool parts = parse_answer(example.answer).has_value();
       browsed[i].said.push_back({row.explainer, row.condition, *found->second, score.parsed, score.stated_changed,
-                                 parsed ? parsed->content : "", parts ? score.content : score.exact});
+                                 parsed ? parsed->content : "", parts ? score.content : score.exact,
+                                 features ? score.simulated : std::numeric_limits<double>::quiet_NaN()});
     }
   }
   return browsed;

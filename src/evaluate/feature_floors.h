@@ -11,9 +11,9 @@
 namespace introspect {
 
 // The answer of the train example whose vector has the largest dot product with the asked one (the published baseline:
-// raw products, no norms), over all layers or those of the same layer alone; a tie goes to the first. Exact, in pieces of
-// 65,536 train vectors: memory is pieces x width and asked x piece floats, however many there are. Throws Error where
-// there is no train example (of the layer).
+// raw products, no norms), over all layers or those of the same layer alone; a tie goes to the first. Exact, in pieces
+// of 65,536 train vectors: memory is pieces x width and asked x piece floats, however many there are. Throws Error
+// where there is no train example (of the layer).
 std::vector<Answer> nearest_neighbour(const Dataset& dataset, const std::vector<const Example*>& train, bool same_layer,
                                       Split split = Split::test);
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "dataset/example.h"
+#include "feature/contexts.h"
 #include "feature/simulator.h"
 
 #include <filesystem>
@@ -34,6 +35,7 @@ class FeatureScorer {
   };
   Outcome simulate(const Example& example, const std::string& answer) const;
   int64_t contexts_row(const Example& example) const;
+  FeatureContexts contexts_of(const Example& example) const;
 
   std::shared_ptr<const Simulator> simulator_;
   at::Tensor tokens_, activations_, kinds_;  // [examples, C, T], [examples, C, T], [examples, C]

@@ -43,10 +43,14 @@ enum class Metric {
   published_simulator_score
 };
 constexpr size_t kMetricCount = 9;
-constexpr std::array<Metric, kMetricCount> kMetrics = {Metric::content_on_changed, Metric::content_on_unchanged,
-                                                       Metric::content_match,      Metric::has_changed_f1,
-                                                       Metric::derived_f1,         Metric::exact_match,
-                                                       Metric::judge,              Metric::simulator_score,
+constexpr std::array<Metric, kMetricCount> kMetrics = {Metric::content_on_changed,
+                                                       Metric::content_on_unchanged,
+                                                       Metric::content_match,
+                                                       Metric::has_changed_f1,
+                                                       Metric::derived_f1,
+                                                       Metric::exact_match,
+                                                       Metric::judge,
+                                                       Metric::simulator_score,
                                                        Metric::published_simulator_score};
 std::string metric_name(Metric metric);  // "content_on_changed"
 

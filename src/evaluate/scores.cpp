@@ -194,11 +194,15 @@ std::vector<Score> score_rows(const Dataset& dataset, const std::vector<Row>& ro
   return score_rows(dataset, rows, options);
 }
 
-std::vector<Comparison> compare_rows(const Dataset& dataset, const std::vector<Row>& rows,
+std::vector<Comparison> compare_rows(const Dataset& dataset, const std::vector<Row>& given,
                                      const ScoreOptions& options) {
   const std::vector<const Example*> examples = dataset.of(options.split);
   const std::string target = target_name(dataset);
   const Group all = groups_of(examples, {})[0];
+  std::vector<Row> rows;
+  for (const Row& row : given) {
+    if (!row.condition.starts_with("scaling_")) rows.push_back(row);
+  }
   std::vector<std::vector<Counts>> sums;
   for (const Row& row : rows) sums.push_back(cluster_sums(count_row(examples, row, options.features).mean, all));
 

@@ -28,12 +28,13 @@ struct ScoreOptions {
 };
 
 // Every row on every metric and group. Examples with the attribute "aside" are in the groups of its values alone, and
-// in no other. Where no truth has the form of parse_answer (feature descriptions), the metrics are exact match and, with
-// options.features, what it adds. Throws Error for an answer to an unknown example, two to one, or an example without answer.
+// in no other. Where no truth has the form of parse_answer (feature descriptions), the metrics are exact match and,
+// with options.features, what it adds. Throws Error for an answer to an unknown example, two to one, or an example
+// without answer.
 std::vector<Score> score_rows(const Dataset& dataset, const std::vector<Row>& rows, const ScoreOptions& options);
 std::vector<Score> score_rows(const Dataset& dataset, const std::vector<Row>& rows, uint64_t seed);
 
-// Every two rows on all items.
+// Every two rows on all items; the sizes of a scaling curve (conditions "scaling_...") are left out.
 std::vector<Comparison> compare_rows(const Dataset& dataset, const std::vector<Row>& rows, const ScoreOptions& options);
 
 // The scores of a row: one item score an example of the split, in their order.

@@ -33,7 +33,9 @@ fs::path path_of(const Json& table, const char* key, const fs::path& base, const
 }
 
 EvaluateSettings parse_evaluate(const Json& table, const std::string& label) {
-  check_keys(table, {"seeds", "vectors", "untrained", "few_shot", "simulate", "compute", "limit", "max_new_tokens"},
+  check_keys(table,
+             {"seeds", "vectors", "untrained", "few_shot", "simulate", "layers", "selfie_scales", "compute", "limit",
+              "max_new_tokens"},
              "evaluate", label);
   EvaluateSettings settings;
   settings.seeds = json_get_or<std::vector<int64_t>>(table, "seeds", settings.seeds, label);
@@ -52,6 +54,13 @@ EvaluateSettings parse_evaluate(const Json& table, const std::string& label) {
   }
   std::erase(settings.few_shot, 0);
   settings.simulate = json_get_or<bool>(table, "simulate", settings.simulate, label);
+  for (const std::string& name : json_get_or<std::vector<std::string>>(table, "layers", {}, label)) {
+    if (name != "dropped" && name != "faked") {
+      fail_usage("recipe", fmt::format("evaluate.layers: got '{}', expected dropped or faked ({})", name, label));
+    }
+    settings.layers.push_back(name == "dropped" ? LayerCondition::dropped : LayerCondition::faked);
+  }
+  settings.selfie_scales = json_get_or<std::vector<double>>(table, "selfie_scales", {}, label);
   settings.compute = json_get_or<std::string>(table, "compute", settings.compute, label);
   settings.limit = json_get_or<int64_t>(table, "limit", settings.limit, label);
   settings.max_new_tokens = json_get_or<int64_t>(table, "max_new_tokens", settings.max_new_tokens, label);

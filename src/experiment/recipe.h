@@ -69,6 +69,8 @@ struct EvaluateSettings {
   bool untrained = true;
   std::vector<int64_t> few_shot = {4};  // demonstrations; a row each
   bool simulate = true;                 // ablation: the rows of simulation.h
+  std::vector<LayerCondition> layers;   // features: self is told no layer, or another one
+  std::vector<double> selfie_scales;    // features: the untrained model is asked for a word's meaning (SelfIE)
   std::string compute = "fp32";
   int64_t limit = 0;
   int64_t max_new_tokens = 50;

@@ -4,9 +4,9 @@
 #include "base/json.h"
 #include "base/parallel.h"
 #include "base/shared_progress.h"
-#include "evaluate/floors.h"
-#include "evaluate/lenient.h"
 #include "evaluate/scores.h"
+#include "experiment/answer_jobs.h"
+#include "experiment/collect_rows.h"
 #include "experiment/search.h"
 #include "experiment/steps.h"
 #include "experiment/task_report.h"
@@ -80,106 +80,6 @@ std::vector<TrainJob> train_jobs(const Recipe& recipe, const std::vector<Trial>&
     }
   }
   return jobs;
-}
-
-std::string vector_condition_row(VectorCondition condition) {
-  switch (condition) {
-    case VectorCondition::zero:
-      return "zero_vector";
-    case VectorCondition::random:
-      return "random_vector";
-    case VectorCondition::shuffled:
-      return "shuffled_vector";
-    case VectorCondition::shuffled_in_cell:
-      return "shuffled_in_cell";
-    case VectorCondition::real:
-      break;
-  }
-  return "trained";
-}
-
-// The questions as the target reads them are only for models that have a chat template, where it has one.
-bool can_simulate(const Recipe& recipe, const fs::path& model) {
-  return !recipe.ablation.style.chat || Tokenizer::open(model).chat_template().has_value();
-}
-
-// Rows that are made with a trained explainer and otherwise than asking it as it was trained.
-void add_floors(const Recipe& recipe, const AnswerJob& trained, std::vector<AnswerJob>& jobs) {
-  if (recipe.kind == "ablation") {
-    if (!recipe.evaluate.simulate || !can_simulate(recipe, trained.model)) return;
-    for (const auto& [condition, simulation] :
-         {std::pair{"self_simulation", Simulation::both}, {"hint_differs", Simulation::hint_differs}}) {
-      AnswerJob job = trained;
-      job.condition = condition;
-      job.simulation = simulation;
-      jobs.push_back(job);
-    }
-    return;
-  }
-  if (trained.explainer != recipe.explainers.front().name) return;
-  for (VectorCondition condition : recipe.evaluate.vectors) {
-    AnswerJob floor = trained;
-    floor.condition = vector_condition_row(condition);
-    floor.options.vectors = condition;
-    floor.options.seed = static_cast<uint64_t>(trained.seed);
-    jobs.push_back(floor);
-  }
-}
-
-std::vector<AnswerJob> answer_jobs(const Recipe& recipe, const std::vector<TrainJob>& trained) {
-  AnswerOptions base;
-  base.compute = recipe.evaluate.compute;
-  base.limit = recipe.evaluate.limit;
-  base.max_new_tokens = recipe.evaluate.max_new_tokens;
-  std::vector<AnswerJob> jobs;
-  for (const TrainJob& job : trained) {
-    AnswerJob answer{job.name, job.condition, job.seed, job.folder, base, {}, {}};
-    // an explainer that was raised without vectors is asked without them
-    answer.options.vectors = job.training.vectors;
-    jobs.push_back(answer);
-    if (job.condition == "trained") add_floors(recipe, answer, jobs);
-  }
-  const ExplainerConfig& asked = recipe.variants.front().training.explainer;
-  for (const ExplainerEntry& entry : recipe.explainers) {
-    // before any training, too: of self that is right by definition, of another it says how alike the two behave
-    if (recipe.kind != "ablation" || !recipe.evaluate.simulate || !can_simulate(recipe, entry.model)) continue;
-    jobs.push_back({entry.name, "untrained_simulation", recipe.evaluate.seeds.front(), entry.model, base, asked,
-                    Simulation::both});
-  }
-  const ExplainerEntry& self = recipe.explainers.front();
-  AnswerJob untrained{self.name, "untrained", recipe.evaluate.seeds.front(), self.model, base, asked, {}};
-  if (recipe.evaluate.untrained) jobs.push_back(untrained);
-  for (const int64_t count : recipe.evaluate.few_shot) {
-    untrained.condition = recipe.evaluate.few_shot.size() == 1 ? "few_shot" : fmt::format("few_shot_{}", count);
-    untrained.options.demonstrations = count;
-    jobs.push_back(untrained);
-  }
-  return jobs;
-}
-
-fs::path answer_folder(const fs::path& out, const AnswerJob& job) {
-  return out / "answers" / fmt::format("{}-{}-seed{}", job.explainer, job.condition, job.seed);
-}
-
-// Answer sets of one row, a seed each, and the floors that need no model.
-std::vector<Row> collect_rows(const std::vector<AnswerJob>& jobs, const Dataset& dataset, const fs::path& out) {
-  std::vector<Row> rows;
-  for (const AnswerJob& job : jobs) {
-    const std::vector<Answer> answers = load_answers(answer_folder(out, job) / "answers.jsonl");
-    const auto found = std::find_if(rows.begin(), rows.end(), [&](const Row& row) {
-      return row.explainer == job.explainer && row.condition == job.condition;
-    });
-    if (found != rows.end()) {
-      found->seeds.push_back(answers);
-    } else {
-      rows.push_back({job.explainer, job.condition, {answers}});
-    }
-    if (job.untrained && !job.simulation && dataset.task == "ablation") {
-      rows.push_back({job.explainer, job.condition + "_lenient", {read_leniently(dataset, answers)}});
-    }
-  }
-  for (Row& floor : floor_rows(dataset)) rows.push_back(std::move(floor));
-  return rows;
 }
 
 // How many of the demonstrations wanted fitted the model's positions, where not all did.

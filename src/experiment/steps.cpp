@@ -81,11 +81,14 @@ std::vector<ProjectionQuality> project_step(const fs::path& target, const fs::pa
 }
 
 std::vector<Score> evaluate_step(const Dataset& dataset, const std::vector<Row>& rows, const Json& settings,
-                                 const std::vector<RunInput>& inputs, const fs::path& folder) {
+                                 const std::vector<RunInput>& inputs, const fs::path& folder,
+                                 const FeatureScorer* features) {
   RunRecord record(folder, "evaluate", settings, inputs, /*overwrite=*/true);
   if (record.state() != StepState::complete) {
-    save_scores(score_rows(dataset, rows, ScoreOptions{}), folder / "scores.json");
-    save_comparisons(compare_rows(dataset, rows, ScoreOptions{}), folder / "comparisons.json");
+    ScoreOptions options;
+    options.features = features;
+    save_scores(score_rows(dataset, rows, options), folder / "scores.json");
+    save_comparisons(compare_rows(dataset, rows, options), folder / "comparisons.json");
     record.complete();
   }
   return load_scores(folder / "scores.json");
@@ -100,6 +103,7 @@ void answer_step(const AnswerJob& job, const fs::path& dataset_folder, const fs:
                 {"demonstrations", o.demonstrations},
                 {"limit", o.limit},
                 {"compute", o.compute}};
+  if (o.layers != LayerCondition::real) settings["layers"] = condition_name(o.layers);
   if (job.untrained) settings["explainer"] = explainer_config_to_json(*job.untrained);
   if (job.simulation) settings["simulation"] = simulation_name(*job.simulation);
   RunRecord record(folder, "answer", settings, {{"explainer", job.model}, {"dataset", dataset_folder}});

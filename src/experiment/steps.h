@@ -32,8 +32,10 @@ struct AnswerJob {
 // answers.jsonl and run.json into `folder`, unless they are there.
 void answer_step(const AnswerJob& job, const fs::path& dataset_folder, const fs::path& folder);
 
-// scores.json and comparisons.json. `settings` and `inputs` are for run.json: they must tell these rows from others.
+// scores.json and comparisons.json; `features` for that task. `settings` and `inputs` are for run.json: they must tell
+// these rows from others.
 std::vector<Score> evaluate_step(const Dataset& dataset, const std::vector<Row>& rows, const Json& settings,
-                                 const std::vector<RunInput>& inputs, const fs::path& folder);
+                                 const std::vector<RunInput>& inputs, const fs::path& folder,
+                                 const FeatureScorer* features = nullptr);
 
 }  // namespace introspect

@@ -47,11 +47,10 @@ NamedValues settings_of(const Recipe& recipe, const std::vector<Trial>& trials) 
   NamedValues values = {
       {"recipe", recipe.path.filename().string()},
       {"explainers", fmt::format("{}", fmt::join(models, "; "))},
-      {"training",
-       fmt::format("{}, {} steps of {} examples, learning rate {}{}, {} schedule, replay share {}",
-                   weights_words(t), t.steps, t.batch, t.learning_rate,
-                   t.muon_rate > 0 ? fmt::format(" and Muon {}", t.muon_rate) : std::string(), t.schedule,
-                   t.replay_share)},
+      {"training", fmt::format("{}, {} steps of {} examples, learning rate {}{}, {} schedule, replay share {}",
+                               weights_words(t), t.steps, t.batch, t.learning_rate,
+                               t.muon_rate > 0 ? fmt::format(" and Muon {}", t.muon_rate) : std::string(), t.schedule,
+                               t.replay_share)},
       {"question", t.explainer.style.templates.empty() ? "the paper's wordings" : t.explainer.style.templates.front()},
       {"seeds", fmt::format("{}", fmt::join(recipe.evaluate.seeds, ", "))}};
   if (recipe.kind == "patching") values.push_back({"vector", injection_to_json(t.explainer.injection).dump()});

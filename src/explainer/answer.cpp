@@ -85,14 +85,15 @@ std::vector<Answer> answer_questions(const Explainer& explainer, const Dataset& 
   const at::Tensor vectors = condition_vectors(dataset, examples, options.vectors, options.seed);
   const QuestionStyle& style = explainer.config.style;
   std::vector<int64_t> layers;  // of the data set, each once, in order
-  for (const Example& example : dataset.examples) layers.insert(layers.end(), example.layers.begin(), example.layers.end());
+  for (const Example& example : dataset.examples)
+    layers.insert(layers.end(), example.layers.begin(), example.layers.end());
   std::sort(layers.begin(), layers.end());
   layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
   const auto question_of = [&](const Example& example) {
     Example named = example;
     named.layers = named_layers(example, options.layers, layers);
-    Question question = make_question(explainer.tokenizer, explainer.slot, style, named,
-                                      static_cast<size_t>(options.template_index));
+    Question question =
+        make_question(explainer.tokenizer, explainer.slot, style, named, static_cast<size_t>(options.template_index));
     if (!example.layers.empty()) question.layer = example.layers.back();  // names the projection, whatever is told
     return question;
   };

@@ -64,6 +64,15 @@ Explainer::Explainer(Model given_model, Tokenizer given_tokenizer, ExplainerConf
   embedding_norm = model.embedding.to(at::kFloat).norm(2, 1).mean().item<double>();
 }
 
+ExplainerConfig selfie_config(const ExplainerConfig& asked, double scale) {
+  ExplainerConfig config = asked;
+  config.style.templates = {"What is the meaning of the word '{v}'? The meaning of the word '{v}' is "};
+  config.injection = {};
+  config.injection.policy = InjectionPolicy::unit;
+  config.injection.scale = scale;
+  return config;
+}
+
 Explainer open_base(const fs::path& model_folder, const ExplainerConfig& config) {
   return Explainer(load_model(model_folder), Tokenizer::open(model_folder), config);
 }

@@ -35,6 +35,10 @@ struct Explainer {
   Explainer(Model given_model, Tokenizer given_tokenizer, ExplainerConfig given_config);
 };
 
+// SelfIE (paper, baselines): an untrained model is asked for the meaning of a word, and v / |v| * scale stands in place
+// of the word. `asked` gives task, slot tokens and BOS.
+ExplainerConfig selfie_config(const ExplainerConfig& asked, double scale);
+
 // A base model before training.
 Explainer open_base(const fs::path& model_folder, const ExplainerConfig& config);
 

@@ -34,12 +34,11 @@ std::string value_name(const std::pair<const char*, Value> (&names)[N], Value va
 
 constexpr std::pair<const char*, InjectionPolicy> policies[] = {
     {"raw", InjectionPolicy::raw}, {"unit", InjectionPolicy::unit}, {"norm_matched", InjectionPolicy::norm_matched}};
-constexpr std::pair<const char*, ProjectionKind> projection_kinds[] = {
-    {"none", ProjectionKind::none},
-    {"random", ProjectionKind::random},
-    {"identity", ProjectionKind::identity},
-    {"least_squares", ProjectionKind::least_squares},
-    {"affine", ProjectionKind::affine}};
+constexpr std::pair<const char*, ProjectionKind> projection_kinds[] = {{"none", ProjectionKind::none},
+                                                                       {"random", ProjectionKind::random},
+                                                                       {"identity", ProjectionKind::identity},
+                                                                       {"least_squares", ProjectionKind::least_squares},
+                                                                       {"affine", ProjectionKind::affine}};
 constexpr std::pair<const char*, VectorCondition> conditions[] = {
     {"real", VectorCondition::real},
     {"zero", VectorCondition::zero},

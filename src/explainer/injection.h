@@ -19,9 +19,9 @@ enum class InjectionPolicy {
 };
 
 enum class ProjectionKind {
-  none,          // widths must agree
-  random,        // normal(0, 1/sqrt(d_target)), trained with the rest
-  identity,      // widths must agree; trained with the rest
+  none,           // widths must agree
+  random,         // normal(0, 1/sqrt(d_target)), trained with the rest
+  identity,       // widths must agree; trained with the rest
   least_squares,  // given: fitted on paired activations (paired.h), kept as it is or trained on
   affine          // s * scale * v / |v| + b with the number s and the vector b trained, for all layers together
 };

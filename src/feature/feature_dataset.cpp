@@ -191,8 +191,9 @@ Dataset make_feature_dataset(const std::vector<DescribedFeature>& features, cons
     (is_described(feature, settings.min_score) ? described : rest).push_back(&feature);
   }
   if (described.size() < 2) {
-    fail("features", fmt::format("{} of {} features have a description with a held-out correlation of {} or more",
-                                 described.size(), features.size(), settings.min_score),
+    fail("features",
+         fmt::format("{} of {} features have a description with a held-out correlation of {} or more", described.size(),
+                     features.size(), settings.min_score),
          "lower dataset.min_score, or look at what 'introspect describe' says");
   }
   const std::vector<size_t> clusters = clusters_of(described, source, settings.duplicate_cosine);

@@ -28,9 +28,9 @@ struct FeatureDatasetSettings {
   // Features with the same label whose decoder directions have a larger cosine are one cluster, across layers too: a
   // copy of a test feature must not be learnt.
   double duplicate_cosine = 0.9;
-  double min_score = 0.4;    // correlation on held-out contexts below which a feature counts as not described
-  int64_t undescribed = 60;  // so many features that nothing describes are asked at test time: what is said of them?
-  int64_t states = 100;      // whole residual states (ACT), and
+  double min_score = 0.4;     // correlation on held-out contexts below which a feature counts as not described
+  int64_t undescribed = 60;   // so many features that nothing describes are asked at test time: what is said of them?
+  int64_t states = 100;       // whole residual states (ACT), and
   int64_t differences = 100;  // differences of two (ΔACT) a layer set, asked at test time
 };
 Json feature_dataset_to_json(const FeatureDatasetSettings& settings);
@@ -38,8 +38,8 @@ FeatureDatasetSettings parse_feature_dataset(const Json& table, const std::strin
 
 // A direction that is no latent, with what describes it.
 struct OtherDirection {
-  std::string kind;  // "ACT", "ΔACT": the value of the attribute "aside"
-  std::string from;  // the text it was taken from
+  std::string kind;   // "ACT", "ΔACT": the value of the attribute "aside"
+  std::string from;   // the text it was taken from
   at::Tensor vector;  // [D]
   FeatureContexts contexts;
   DescribedFeature described;

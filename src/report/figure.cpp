@@ -166,6 +166,56 @@ std::string dot_figure(const DotFigure& figure, FigureWidth width) {
   return picture(axis.layout, y + 28, figure.title, figure.description, axis.grid(top, y + 4) + body);
 }
 
+std::string curve_figure(const CurveFigure& figure, FigureWidth width) {
+  std::vector<double> shares, counts;
+  for (const CurveFigure::Series& series : figure.series) {
+    for (const CurveFigure::Point& point : series.points) {
+      add_if_number(shares, point.value);
+      add_if_number(shares, point.high);
+      if (std::find(counts.begin(), counts.end(), point.count) == counts.end()) counts.push_back(point.count);
+    }
+  }
+  if (counts.empty()) return "";
+  std::sort(counts.begin(), counts.end());
+  const double end = axis_end(shares), full = width == FigureWidth::wide ? 720 : 340;
+  const double left = 34, right = full - (width == FigureWidth::wide ? 210 : 14);
+  const double height = 300, top = 12, span = std::log(counts.back() / counts.front());
+  const auto across = [&](double count) {
+    return span > 0 ? left + (right - left) * std::log(count / counts.front()) / span : (left + right) / 2;
+  };
+  const auto up = [&](double share) { return height - (height - top) * std::clamp(share / end, 0.0, 1.0); };
+  std::string body;
+  for (int step = 0; step <= 4; ++step) {
+    const double share = end * step / 4;
+    body += line_at(step == 0 ? "axis" : "grid", left, up(share), right, up(share));
+    body += text_at(left - 6, up(share) + 4, "tick", fmt::format("{:g}", std::round(share * 1000) / 10), "end");
+  }
+  for (const double count : counts) {
+    body += text_at(across(count), height + 18, "tick", fmt::format("{:g}", count), "middle");
+  }
+  body += text_at((left + right) / 2, height + 38, "tick", figure.counted, "middle");
+  double legend = width == FigureWidth::wide ? top + 8 : height + 64;
+  for (const CurveFigure::Series& series : figure.series) {
+    const CurveFigure::Point* last = nullptr;
+    for (const CurveFigure::Point& point : series.points) {
+      if (!std::isfinite(point.value)) continue;
+      const double x = across(point.count), y = up(point.value);
+      if (last) body += line_at("curve " + series.style, across(last->count), up(last->value), x, y);
+      if (std::isfinite(point.low) && std::isfinite(point.high)) {
+        body += line_at("curve whisker-" + series.style, x, up(point.low), x, up(point.high));
+      }
+      body += fmt::format("<circle class=\"point {}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4\"/>\n", series.style, x, y);
+      last = &point;
+    }
+    const double x = width == FigureWidth::wide ? right + 16 : left;
+    body += line_at("curve " + series.style, x, legend - 4, x + 18, legend - 4);
+    body += text_at(x + 24, legend, "label", series.label);
+    legend += 20;
+  }
+  Layout layout = layout_of(width);
+  return picture(layout, width == FigureWidth::wide ? height + 46 : legend, figure.title, figure.description, body);
+}
+
 std::string heat_map(const HeatMap& map, FigureWidth width) {
   const Layout layout = layout_of(width);
   const double left = layout.left, gap = 3, cell = layout.above ? 36 : 34;

@@ -55,6 +55,22 @@ struct HeatMap {
 };
 std::string heat_map(const HeatMap& map, FigureWidth width);
 
+// How a score grows with something that is counted, on a logarithmic axis.
+struct CurveFigure {
+  std::string title, description;
+  std::string counted;  // what the horizontal axis counts: "train features"
+  struct Point {
+    double count = 0;  // above 0
+    double value = 0, low = 0, high = 0;
+  };
+  struct Series {
+    std::string label, style;  // "self", "explainer", "ablation", "floor": CSS classes
+    std::vector<Point> points;
+  };
+  std::vector<Series> series;
+};
+std::string curve_figure(const CurveFigure& figure, FigureWidth width);
+
 // The end of an axis that holds every share: 0.05, 0.1, 0.2, 0.4, 0.6, 0.8 or 1.
 double axis_end(const std::vector<double>& shares);
 

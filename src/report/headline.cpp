@@ -34,6 +34,13 @@ Control weakest_at_test(const ScoreTable& table) {
 std::string what_is_measured(const ScoreTable& table, const Score& self) {
   const std::string target = table.subject().target.empty() ? "the target" : table.subject().target;
   const std::string value = percent_with_interval(self);
+  if (table.words().task == Task::features && table.headline_metric() == "exact_match") {
+    return fmt::format(
+        "Of {} that it was not trained on, {}, trained to describe its own features, says the true description word "
+        "for "
+        "word in {} of cases.",
+        plural(self.n, "feature"), target, value);
+  }
   if (table.headline_metric() == "content_on_changed") {
     return fmt::format(
         "On the {} whose answer the intervention changes, {}, trained to explain itself, names the new "
@@ -87,6 +94,17 @@ std::string best_floor(const ScoreTable& table) {
                      percent(table.find(*best, table.headline_metric())->value));
 }
 
+// What the descriptions of features are worth when they are simulated, beside the true ones.
+std::string simulated_words(const ScoreTable& table) {
+  const Score* self = table.find("self", "trained", "simulator_score");
+  if (table.words().task != Task::features || !self) return "";
+  std::string words =
+      fmt::format("Simulated, what it says correlates with what the features do at {}", percent_with_interval(*self));
+  const Score* gold = table.find("none", "gold", "simulator_score");
+  if (gold) words += fmt::format("; the true descriptions at {}%", percent(gold->value));
+  return words + ".";
+}
+
 }  // namespace
 
 std::string wanted_words(const Gate& gate) {
@@ -132,6 +150,7 @@ std::vector<std::string> headline_sentences(const ScoreTable& table, const Repor
   }
   if (input.valid) sentences.push_back(conclusion(twin.verdict, without.against.verdict, at_test));
   if (const std::string floor = best_floor(table); !floor.empty()) sentences.push_back(floor);
+  if (const std::string words = simulated_words(table); !words.empty()) sentences.push_back(words);
   if (self->seeds == 1) {
     sentences.push_back("Each explainer was trained once: the intervals do not hold the luck of training.");
   }

@@ -145,6 +145,16 @@ std::string lines_of(const std::vector<std::string>& sentences) {
   return text;
 }
 
+std::string table_of(const NamedTable& table) {
+  const auto escaped = [](std::vector<std::string> cells) {
+    for (std::string& cell : cells) cell = escape_markdown(cell);
+    return cells;
+  };
+  std::string text = table_head(escaped(table.head));
+  for (const std::vector<std::string>& line : table.lines) text += table_row(escaped(line));
+  return text;
+}
+
 // One part; `level` of its title is 1, or 2 for a chapter, whose page's command is `page_command`.
 std::string part_of(const ReportInput& input, size_t level, const std::string& page_command) {
   const std::string title = std::string(level, '#') + " ", section = "\n#" + title;
@@ -157,9 +167,11 @@ std::string part_of(const ReportInput& input, size_t level, const std::string& p
     text += section + fmt::format("Scores: {}\n\n", escape_markdown(task_title(subject.task, subject.target)));
     if (input.answer.empty() || subjects.size() > 1) text += lines_of(headline_sentences(table, input)) + "\n";
     text += scores_of(table);
-    if (table.words().task != Task::ablation) continue;
-    if (const std::string groups = groups_of(table); !groups.empty()) text += section + "By wording\n" + groups;
+    if (table.words().task == Task::patching) continue;
+    const std::string by = table.words().task == Task::ablation ? "By wording" : table.words().group_title;
+    if (const std::string groups = groups_of(table); !groups.empty()) text += section + by + "\n" + groups;
   }
+  if (!input.scaling.empty()) text += section + "How little data is enough\n\n" + table_of(scaling_table(input));
   if (!input.generalisation.empty()) text += section + "Generalisation\n\n" + generalisation_of(input);
   if (!input.hints.empty()) text += section + "How far hints move the answer\n\n" + hints_of(input.hints);
   if (!input.cells.empty()) {
@@ -167,6 +179,7 @@ std::string part_of(const ReportInput& input, size_t level, const std::string& p
   }
   if (!input.facts.empty() || !input.gates.empty()) text += section + "The data\n\n" + values_of(input.facts);
   if (!input.gates.empty()) text += (input.facts.empty() ? "" : "\n") + gates_of(input);
+  for (const NamedTable& table : input.tables) text += section + table.title + "\n\n" + table_of(table);
   if (!input.weak.empty()) {
     text += section + "What is weak\n\n";
     for (const std::string& sentence : input.weak) text += "- " + escape_markdown(sentence) + "\n";

@@ -97,6 +97,9 @@ std::string PartWriter::scores() {
     const std::string name = subjects.size() > 1 ? task_title(subject.task, subject.target) : "";
     html += score_sections(ScoreTable(input_.scores, subject), name);
   }
+  html += section("How little data is enough",
+                  "Trained on fewer and fewer examples, in as many steps each. Times 100, with 95% intervals.",
+                  scaling_section(input_));
   return html + section("Generalisation",
                         "Explainers that were trained on a part, asked about what they never saw. Times 100, with 95% "
                         "intervals.",
@@ -110,9 +113,9 @@ std::string PartWriter::target_and_data() {
                              hint_table(input_));
   html += section("Where a patch changes the answer", "", cell_map(input_));
   html += section(fmt::format("{} to look at", plural(std::ssize(input_.examples), "example")),
-                  "Drawn at random from the test items, half of them changed. " + words_.right_means,
-                  example_browser(input_));
-  html += section("The data", "", named_values(input_.facts) + gate_table(input_) + cell_table(input_));
+                  words_.drawn_how + " " + words_.right_means, example_browser(input_));
+  html += section("The data", "",
+                  named_values(input_.facts) + gate_table(input_) + cell_table(input_) + named_tables(input_.tables));
   return html + section("What is weak", "", list(input_.weak));
 }
 

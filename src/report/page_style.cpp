@@ -77,6 +77,14 @@ svg .bar.floor { fill: var(--floor); }
 svg .bar.simulation { fill: var(--paper); stroke: var(--self); stroke-width: 1.5; }
 svg .whisker { stroke: var(--whisker); stroke-width: 1.4; }
 svg .whisker.first { stroke: var(--self); }
+svg .curve { stroke-width: 2; fill: none; }
+svg .curve.self, svg .curve.whisker-self { stroke: var(--self); }
+svg .curve.explainer, svg .curve.whisker-explainer { stroke: var(--second); }
+svg .curve.floor, svg .curve.whisker-floor { stroke: var(--floor); }
+svg .curve[class*="whisker-"] { stroke-width: 1; }
+svg .point.self { fill: var(--self); }
+svg .point.explainer { fill: var(--second); }
+svg .point.floor { fill: var(--floor); }
 svg .whisker.second { stroke: var(--second); }
 svg .dot.first { fill: var(--self); }
 svg .dot.second { fill: var(--paper); stroke: var(--second); stroke-width: 2; }

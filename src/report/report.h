@@ -54,6 +54,22 @@ struct GeneralisationFact {
   bool reference = false;  // trained on all kinds, asked about the same items
 };
 
+// One point of a scaling curve: what a row comes to when it learnt so many examples, in equally many steps.
+struct ScalingPoint {
+  int64_t examples = 0;
+  std::string explainer;  // "self", "twin", "nearest_neighbour"
+  std::string metric;
+  double value = 0, low = 0, high = 0;
+  int64_t n = 0;
+};
+
+// A table of the data, as text.
+struct NamedTable {
+  std::string title;
+  std::vector<std::string> head;  // of the columns; the first names the lines
+  std::vector<std::vector<std::string>> lines;
+};
+
 struct ReportInput {
   std::string task;                 // task_words.h; empty: that of the scores
   std::string title;                // "A small model explains its own activations"
@@ -68,6 +84,8 @@ struct ReportInput {
   std::string invalid_because;  // a clause: "the target follows no hint"; empty: made from the gates that failed
   std::vector<HintFact> hints;
   std::vector<GeneralisationFact> generalisation;
+  std::vector<ScalingPoint> scaling;
+  std::vector<NamedTable> tables;
   std::vector<BrowsedExample> examples;
   std::string command;  // that made the run
   NamedValues settings, versions;

@@ -30,6 +30,10 @@ std::vector<RowName> all_rows() {
       {"twin", "trained", "twin (another seed)", RowKind::explainer},
       {"continued_twin", "trained", "continued twin", RowKind::explainer},
       {"base", "trained", "base (before chat tuning)", RowKind::explainer},
+      {"wide", "trained", "wide, random projection", RowKind::explainer},
+      {"wide", "least_squares_projection", "wide, pre-trained projection", RowKind::explainer},
+      {"self", "affine_adapter", "self, frozen, affine adapter", RowKind::explainer},
+      {"self", "joint", "self, all tasks at once", RowKind::explainer},
       {"self", "told_the_unpatched_answer", "self, told the unpatched answer", RowKind::explainer},
       {"twin", "told_the_unpatched_answer", "twin, told the unpatched answer", RowKind::explainer},
   };
@@ -41,7 +45,9 @@ std::vector<RowName> all_rows() {
                              {"self", "zero_vector", "self, zero vector at test", RowKind::ablation},
                              {"self", "random_vector", "self, random vector at test", RowKind::ablation},
                              {"self", "shuffled_vector", "self, another item's vector", RowKind::ablation},
-                             {"self", "shuffled_in_cell", "self, another vector of the cell", RowKind::ablation}});
+                             {"self", "shuffled_in_cell", "self, another vector of the cell", RowKind::ablation},
+                             {"self", "layer_dropped", "self, not told the layer", RowKind::ablation},
+                             {"self", "layer_faked", "self, told another layer", RowKind::ablation}});
   add_ablation_rows(
       names, RowKind::simulation,
       {{"self_simulation", "runs both prompts itself"}, {"untrained_simulation", "runs both, untrained"}});
@@ -62,7 +68,11 @@ std::vector<RowName> all_rows() {
                              {"none", "majority_wording", "majority by wording", RowKind::floor},
                              {"none", "majority_wording_subject", "majority by wording and subject", RowKind::floor},
                              {"none", "always_unchanged", "always unchanged", RowKind::floor},
-                             {"none", "most_frequent_answer", "most frequent answer", RowKind::floor}});
+                             {"none", "nearest_neighbour", "nearest train feature", RowKind::floor},
+                             {"none", "nearest_neighbour_layer", "nearest of the same layer", RowKind::floor},
+                             {"self", "selfie_best_of_5", "SelfIE, best of 5 scales", RowKind::floor},
+                             {"none", "most_frequent_answer", "most frequent answer", RowKind::floor},
+                             {"none", "gold", "the true descriptions", RowKind::reference}});
   return names;
 }
 
@@ -113,6 +123,9 @@ std::string metric_label(const std::string& metric) {
   if (metric == "has_changed_f1") return "has-changed F1";
   if (metric == "derived_f1") return "derived-flag F1";
   if (metric == "exact_match") return "exact match";
+  if (metric == "judge") return "judge (offline)";
+  if (metric == "simulator_score") return "simulator score";
+  if (metric == "published_simulator_score") return "simulator score as published";
   return spaced(metric);
 }
 
@@ -160,7 +173,23 @@ std::string metric_meaning(const std::string& metric, const std::string& task) {
   if (metric == "derived_f1") {
     return "The same for the answer it names: changed if that differs from what the target says without the patch.";
   }
+  if (metric == "exact_match" && task_of(task) == Task::features) {
+    return "The share of features whose true description the explainer says word for word.";
+  }
   if (metric == "exact_match") return "Of all items: the share answered right to the word.";
+  if (metric == "judge") {
+    return "How near the words are to the true description: all of it the same, the same kind, or some of the same "
+           "words, from 0 to 1.";
+  }
+  if (metric == "simulator_score") {
+    return "What the words say the feature does, simulated token by token and correlated with what it does, on its "
+           "top, "
+           "random and near-miss texts, with its sign. Words that cannot be simulated score 0.";
+  }
+  if (metric == "published_simulator_score") {
+    return "The same as it was published: on the 20 texts that fire it most alone, without the sign. Chance is above "
+           "0.";
+  }
   return "";
 }
 

@@ -11,7 +11,8 @@ enum class RowKind {
   explainer,   // trained to explain the target, and asked as it was trained
   ablation,    // an explainer from which the vector is taken away or replaced
   simulation,  // does what the target did, and answers from that: what an honest introspector could do
-  floor        // knows no more than the question, or was not trained
+  floor,       // knows no more than the question, or was not trained
+  reference    // the truth itself: what a score can reach
 };
 
 struct RowName {

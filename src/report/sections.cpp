@@ -16,14 +16,6 @@ namespace {
 constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();
 constexpr size_t kOpenLines = 24;  // of a figure by subject; one of more lines is folded
 
-template <class Figure, class Draw>
-std::string both_widths(const Figure& figure, Draw&& draw, const std::string& caption) {
-  return fmt::format(
-      "<figure>\n<div class=\"wide\">{}</div>\n<div class=\"narrow\">{}</div>\n<figcaption>{}</figcaption>\n"
-      "</figure>\n",
-      draw(figure, FigureWidth::wide), draw(figure, FigureWidth::narrow), escape_html(caption));
-}
-
 // What self comes to without its vector, and what it would know if it asked itself again.
 bool is_control_of_self(const RowName& row) {
   return row.condition == "retrained_without_vector" || (row.explainer == "self" && row.kind == RowKind::simulation);
@@ -57,6 +49,7 @@ BarFigure small_bars_of(const ScoreTable& table, const std::string& metric) {
   Bar best{"", -1, kNothing, kNothing, "floor"};
   for (const RowName& row : table.rows()) {
     Bar bar = bar_of(row, table.find(row, metric));
+    if (row.kind == RowKind::reference) continue;
     if (row.kind == RowKind::floor) {
       if (bar.value > best.value) best = std::move(bar);
     } else if ((row.kind == RowKind::explainer && !trained_on_some(row)) || is_control_of_self(row)) {
@@ -85,6 +78,13 @@ std::string difference_cell(const Score* score) {
 }
 
 }  // namespace
+
+std::string figure_html(const std::string& wide, const std::string& narrow, const std::string& caption) {
+  return fmt::format(
+      "<figure>\n<div class=\"wide\">{}</div>\n<div class=\"narrow\">{}</div>\n<figcaption>{}</figcaption>\n"
+      "</figure>\n",
+      wide, narrow, escape_html(caption));
+}
 
 std::string scrolling(const std::string& label, const std::string& table, const std::string& style) {
   return fmt::format(
@@ -203,7 +203,8 @@ std::vector<RowName> group_rows(const ScoreTable& table) {
     const bool explainer = row.kind == RowKind::explainer && !trained_on_some(row) && row.condition != "lora";
     // what a wording is good for without introspection
     const bool text = ablation && (row.condition == "text_classifier" || row.condition == "majority_wording");
-    if (explainer || is_control_of_self(row) || text) rows.push_back(row);
+    const bool reference = row.condition == "nearest_neighbour" || row.kind == RowKind::reference;
+    if (explainer || is_control_of_self(row) || text || reference) rows.push_back(row);
   }
   return rows;
 }
@@ -230,7 +231,7 @@ std::string group_tables(const ScoreTable& table) {
       html += fmt::format("<details><summary>{} by {}</summary>\n{}</details>\n",
                           escape_html(capitalised(metric_label(metric))), attribute.title,
                           scrolling("Scores by " + attribute.title, body + "</tbody>\n",
-                                    table.words().task == Task::ablation ? "scroll broad" : "scroll"));
+                                    table.words().task == Task::patching ? "scroll" : "scroll broad"));
     }
   }
   return html;

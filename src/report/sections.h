@@ -2,6 +2,7 @@
 // holds nothing for it.
 #pragma once
 
+#include "report/figure.h"
 #include "report/report.h"
 #include "report/table.h"
 
@@ -24,6 +25,19 @@ std::string cell_map(const ReportInput& input);    // share changed before balan
 std::string cell_table(const ReportInput& input);  // what was dropped, and why
 std::string example_browser(const ReportInput& input);
 std::string named_values(const NamedValues& values);
+std::string scaling_section(const ReportInput& input);  // a figure a metric, and the table
+// The size of the smallest point that reaches the share of the series' last value; empty if none is known.
+std::string reaches(const std::vector<ScalingPoint>& points, const std::string& explainer, const std::string& metric,
+                    double share);
+NamedTable scaling_table(const ReportInput& input);
+std::string named_tables(const std::vector<NamedTable>& tables);
+
+std::string figure_html(const std::string& wide, const std::string& narrow, const std::string& caption);
+// A figure at both widths, of which the page shows the one that fits.
+template <class Figure, class Draw>
+std::string both_widths(const Figure& figure, Draw&& draw, const std::string& caption) {
+  return figure_html(draw(figure, FigureWidth::wide), draw(figure, FigureWidth::narrow), caption);
+}
 
 // A table that scrolls sideways where it is too wide; `style` "scroll", or "scroll broad" for one wider than the text.
 std::string scrolling(const std::string& label, const std::string& table, const std::string& style = "scroll");

@@ -85,10 +85,7 @@ std::string cell_map(const ReportInput& input) {
                            plural(static_cast<int64_t>(sums.token_types.size() - kMapLines), "more token type"),
                            percent(rest));
   }
-  return fmt::format(
-      "<figure>\n<div class=\"wide\">{}</div>\n<div class=\"narrow\">{}</div>\n<figcaption>{}</figcaption>\n"
-      "</figure>\n",
-      heat_map(map, FigureWidth::wide), heat_map(map, FigureWidth::narrow), escape_html(caption));
+  return both_widths(map, heat_map, caption);
 }
 
 std::string cell_table(const ReportInput& input) {

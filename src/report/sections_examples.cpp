@@ -3,6 +3,7 @@
 #include "report/words.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -57,6 +58,32 @@ std::string ablation_words(const BrowsedExample& example) {
   return html + fmt::format("The target says <b>{}</b>, with {} and without.</p>\n", escape_html(example.before), what);
 }
 
+// Texts that fire the feature, one a line, with the firing tokens between « and ».
+std::string feature_words(const BrowsedExample& example) {
+  std::string html = "<p class=\"input\">";
+  for (size_t i = 0; i < example.input.size();) {
+    const std::string_view rest = std::string_view(example.input).substr(i);
+    size_t next = std::min({rest.find("«"), rest.find("»"), rest.find('\n')});
+    if (next == std::string_view::npos) next = rest.size();
+    html += escape_html(rest.substr(0, next));
+    i += next;
+    if (i >= example.input.size()) break;
+    const bool line = example.input[i] == '\n';
+    html += line ? "<br>" : rest.substr(next).starts_with("«") ? "<mark>" : "</mark>";
+    i += line ? 1 : 2;  // the quotation marks are two bytes of UTF-8
+  }
+  html += "</p>\n<p class=\"truth\">";
+  if (example.answer.empty()) return html + "Nothing in the library describes it.</p>\n";
+  return html + fmt::format("The description that fits best: <b>{}</b>.</p>\n", escape_html(example.answer));
+}
+
+std::string described_words(const Said& said) {
+  const std::string words = said.text.empty() ? "<i>(nothing)</i>" : escape_html(said.text);
+  if (!std::isfinite(said.simulated)) return words;
+  return words + (said.parsed ? fmt::format(" <i>(simulator score {})</i>", percent(said.simulated))
+                              : std::string(" <i>(cannot be simulated)</i>"));
+}
+
 std::string example_card(const BrowsedExample& example, const std::string& task) {
   const auto self = std::find_if(example.said.begin(), example.said.end(), [](const Said& said) {
     return said.explainer == "self" && said.condition == "trained";
@@ -65,13 +92,19 @@ std::string example_card(const BrowsedExample& example, const std::string& task)
   std::string layers;
   for (const int64_t layer : example.layers) layers += (layers.empty() ? "" : ", ") + std::to_string(layer);
 
+  const bool features = task_of(task) == Task::features;
   std::string html = fmt::format("<article data-changed=\"{}\" data-right=\"{}\">\n<div class=\"tags\"><b>{}</b>",
-                                 example.changed ? "yes" : "no", right, example.changed ? "changed" : "unchanged");
+                                 example.changed ? "yes" : "no", right,
+                                 features          ? escape_html(example.kind)
+                                 : example.changed ? "changed"
+                                                   : "unchanged");
   const auto tag = [&](const std::string& name, const std::string& value) {
     if (!value.empty()) html += fmt::format("<span>{}{}</span>", name, escape_html(value));
   };
   const bool ablation = task_of(task) == Task::ablation;
-  if (ablation) {
+  if (features) {
+    tag("layer ", layers);
+  } else if (ablation) {
     tag("", example.wording);
     tag("", example.subject);
   } else {
@@ -80,11 +113,14 @@ std::string example_card(const BrowsedExample& example, const std::string& task)
     tag("", example.relation);
   }
   tag("", example.id);
-  html += "</div>\n" + (ablation ? ablation_words(example) : patching_words(example));
+  html += "</div>\n" + (features   ? feature_words(example)
+                        : ablation ? ablation_words(example)
+                                   : patching_words(example));
   html += "<ul class=\"said\">\n";
   for (const Said& said : example.said) {
     html += fmt::format("<li><span class=\"who\">{}</span><span class=\"words\">{}</span>{}</li>\n",
-                        escape_html(row_name(said.explainer, said.condition, task).label), said_words(said),
+                        escape_html(row_name(said.explainer, said.condition, task).label),
+                        features ? described_words(said) : said_words(said),
                         said.right ? "<span class=\"right\">✓ right</span>" : "<span class=\"wrong\">✗ wrong</span>");
   }
   return html + "</ul>\n</article>\n";
@@ -96,9 +132,14 @@ std::string example_browser(const ReportInput& input) {
   if (input.examples.empty()) return "";
   const std::string task = task_name(input);
   std::string html =
-      "<div class=\"filters\" hidden>\n<button type=\"button\" data-filter=\"all\" aria-pressed=\"true\">All</button>\n"
-      "<button type=\"button\" data-filter=\"changed=yes\" aria-pressed=\"false\">Changed</button>\n"
-      "<button type=\"button\" data-filter=\"changed=no\" aria-pressed=\"false\">Unchanged</button>\n"
+      "<div class=\"filters\" hidden>\n<button type=\"button\" data-filter=\"all\" "
+      "aria-pressed=\"true\">All</button>\n";
+  if (task_of(task) != Task::features) {
+    html +=
+        "<button type=\"button\" data-filter=\"changed=yes\" aria-pressed=\"false\">Changed</button>\n"
+        "<button type=\"button\" data-filter=\"changed=no\" aria-pressed=\"false\">Unchanged</button>\n";
+  }
+  html +=
       "<button type=\"button\" data-filter=\"right=yes\" aria-pressed=\"false\">Self right</button>\n"
       "<button type=\"button\" data-filter=\"right=no\" aria-pressed=\"false\">Self wrong</button>\n"
       "<span class=\"shown\" role=\"status\"></span>\n</div>\n";

@@ -35,7 +35,8 @@ bool natural_less(const std::string& a, const std::string& b) {
 
 // A model that was not trained to explain, asked with examples or without.
 bool is_untrained(const RowName& row) {
-  return row.condition.starts_with("untrained") || row.condition.starts_with("few_shot");
+  return row.condition.starts_with("untrained") || row.condition.starts_with("few_shot") ||
+         row.condition.starts_with("selfie");
 }
 
 }  // namespace
@@ -51,7 +52,8 @@ ScoreTable::ScoreTable(const std::vector<Score>& scores, const Subject& subject)
   for (const Score& score : scores) {
     if (score.task != subject.task || score.target != subject.target) continue;
     scores_.push_back(&score);
-    add_new(rows, {score.explainer, score.condition});
+    // the sizes of a scaling curve have a figure of their own
+    if (!score.condition.starts_with("scaling_")) add_new(rows, {score.explainer, score.condition});
     add_new(metrics_, score.metric);
   }
   std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) {
@@ -73,7 +75,7 @@ std::vector<std::string> ScoreTable::headline_metrics() const {
 }
 
 std::vector<RowName> ScoreTable::drawn_rows(const std::string& metric) const {
-  if (words().task != Task::ablation) return rows_;
+  if (words().task == Task::patching) return rows_;
   std::map<std::string, std::vector<RowName>> untrained;  // by explainer
   for (const RowName& row : rows_) {
     if (is_untrained(row)) untrained[row.explainer].push_back(row);
@@ -144,6 +146,7 @@ std::string row_style(const RowName& row) {
     case RowKind::simulation:
       return "simulation";
     case RowKind::floor:
+    case RowKind::reference:
       return "floor";
   }
   return "floor";

@@ -11,9 +11,10 @@ namespace introspect {
 
 enum class Task {
   patching,  // a piece of another prompt's activations is put into the target
-  ablation   // the hint is taken out of the target's prompt; the explainer gets words alone
+  ablation,  // the hint is taken out of the target's prompt; the explainer gets words alone
+  features   // a direction of the target's residual stream is to be described
 };
-Task task_of(const std::string& name);  // "ablation", "input ablation"; all others: patching
+Task task_of(const std::string& name);  // "ablation", "input ablation", "features"; all others: patching
 // "input ablation of tiny-chat"; either may be empty.
 std::string task_title(const std::string& task, const std::string& target);
 
@@ -27,6 +28,7 @@ struct TaskWords {
   std::string group_title;                    // of the section of scores by group
   GroupAttribute drawn_by;                    // the attribute whose values get a figure
   std::vector<GroupAttribute> listed_by;      // those that get a table
+  std::string drawn_how;                      // the examples to look at, a sentence
   std::string right_means;                    // when an answer counts as right, a sentence
 
   std::string kind_title(RowKind kind) const;
