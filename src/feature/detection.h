@@ -45,8 +45,8 @@ std::vector<JudgedItem> fuzzing_items(const FeatureContexts& contexts, const Det
 // The piece as a judge of words reads it: without special tokens, runs of marked tokens between << and >>.
 std::string item_text(const Tokenizer& tokenizer, const FeatureContexts& contexts, const JudgedItem& item);
 
-// What a judge says of an item. A verdict that could not be read is wrong for accuracy and F1, left out of AUROC, and
-// counted.
+// What a judge says of an item. A verdict that could not be read counts as the toss of a coin, half right, so that a
+// feature about which nothing can be read scores as chance does; and it is counted.
 struct Verdict {
   bool readable = true;
   bool positive = false;
@@ -64,8 +64,7 @@ struct DetectionScore {
 DetectionScore score_verdicts(const std::vector<JudgedItem>& items, const std::vector<Verdict>& verdicts);
 
 // A simulator as judge: the confidence is its highest value in a piece (detection), its mean over the marked tokens
-// (fuzzing). A description that is empty or that it cannot read says no to everything, with equal confidence, and every
-// verdict is counted as unreadable.
+// (fuzzing). All verdicts on a description that is empty or that it cannot read are unreadable.
 std::vector<Verdict> judge_items(const std::string& description, const FeatureContexts& contexts,
                                  const std::vector<JudgedItem>& items, const Simulator& simulator,
                                  const DetectionSettings& settings);
@@ -76,8 +75,8 @@ DetectionScore fuzzing_score(const std::string& description, const FeatureContex
 
 // Means over features, each counting the same; features without items of one side are counted and left out.
 struct DetectionSummary {
-  int64_t features = 0, without_items = 0, unreadable = 0;  // unreadable: verdicts
-  DetectionScore mean;                                      // its counts are sums
+  int64_t features = 0, without_items = 0;
+  DetectionScore mean;  // its counts are sums
 };
 DetectionSummary summarise(const std::vector<DetectionScore>& scores);
 
