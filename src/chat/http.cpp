@@ -92,6 +92,7 @@ HttpConnection::HttpConnection(const std::string& origin, const HttpTimes& times
   held_->client.set_read_timeout(duration(times.reply_seconds));
   held_->client.set_write_timeout(duration(times.reply_seconds));
   held_->client.set_keep_alive(true);
+  held_->client.set_tcp_nodelay(true);  // head and body go in two writes: else each waits 40 ms for the other side
   held_->client.set_follow_location(false);
 }
 
