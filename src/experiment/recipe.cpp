@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "sae/train.h"
+#include "train/corpus.h"
 #include "train/pretrain.h"
 
 #include <algorithm>
@@ -68,6 +69,41 @@ EvaluateSettings parse_evaluate(const Json& table, const std::string& label) {
   return settings;
 }
 
+std::string source_table(const std::string& kind) {
+  return kind == "patching" ? "records" : kind == "ablation" ? "questions" : "features";
+}
+
+ContextSettings parse_contexts(const Json& table, int64_t& tokens, const std::string& label) {
+  check_keys(table, {"tokens", "length", "top", "quantiles", "per_quantile", "random", "near_miss", "seed"},
+             "features.contexts", label);
+  ContextSettings settings;
+  tokens = json_get_or<int64_t>(table, "tokens", tokens, label);
+  settings.length = json_get_or<int64_t>(table, "length", settings.length, label);
+  settings.top = json_get_or<int64_t>(table, "top", settings.top, label);
+  settings.quantiles = json_get_or<int64_t>(table, "quantiles", settings.quantiles, label);
+  settings.per_quantile = json_get_or<int64_t>(table, "per_quantile", settings.per_quantile, label);
+  settings.random = json_get_or<int64_t>(table, "random", settings.random, label);
+  settings.near_miss = json_get_or<int64_t>(table, "near_miss", settings.near_miss, label);
+  settings.seed = static_cast<uint64_t>(json_get_or<int64_t>(table, "seed", 1, label));
+  check_settings(settings);
+  return settings;
+}
+
+FeatureSettings parse_features(const Json& table, const fs::path& base, const std::string& label) {
+  check_keys(table, {"saes", "facts", "descriptions", "contexts", "text"}, "features", label);
+  FeatureSettings settings;
+  settings.saes = path_of(table, "saes", base, label);
+  settings.facts = path_of(table, "facts", base, label);
+  if (json_get_or<std::string>(table, "descriptions", "library", label) != "library") {
+    settings.descriptions = path_of(table, "descriptions", base, label);
+  }
+  settings.contexts =
+      parse_contexts(table.contains("contexts") ? table.at("contexts") : Json::object(), settings.tokens, label);
+  settings.text = table_of(table, "text", label);
+  check_text_tables(settings.text, label);
+  return settings;
+}
+
 Search parse_search(const Recipe& recipe, const Json& table, const std::string& label) {
   check_keys(table, {"steps", "seed", "setting"}, "search", label);
   Search search;
@@ -92,15 +128,15 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
   const std::string label = path.string();
   const fs::path base = path.parent_path();
   const std::string kind = json_get<std::string>(json, "kind", label);
-  if (kind != "patching" && kind != "ablation") {
-    fail_usage("recipe", fmt::format("kind: got '{}', expected patching or ablation ({})", kind, label),
+  if (kind != "patching" && kind != "ablation" && kind != "features") {
+    fail_usage("recipe", fmt::format("kind: got '{}', expected patching, ablation or features ({})", kind, label),
                kind == "pretrain" ? "'introspect pretrain' runs it"
                : kind == "sae"    ? "'introspect sae train' runs it"
                                   : "");
   }
   check_keys(json,
-             {"kind", "title", "question", "weak", "target", kind == "patching" ? "records" : "questions", "dataset",
-              "train", "search", "projection", "explainer", "variant", "evaluate", "generalisation"},
+             {"kind", "title", "question", "weak", "target", source_table(kind), "dataset", "train", "search",
+              "projection", "explainer", "variant", "evaluate", "generalisation"},
              "", label);
   Recipe recipe;
   recipe.path = path;
@@ -117,6 +153,10 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
     check_keys(table_of(json, "records", label), {"path"}, "records", label);
     recipe.records = path_of(json.at("records"), "path", base, label);
     recipe.patching = parse_patching_settings(table_of(json, "dataset", label), label);
+  } else if (kind == "features") {
+    recipe.features = parse_features(table_of(json, "features", label), base, label);
+    recipe.features.dataset = parse_feature_dataset(table_of(json, "dataset", label), label);
+    recipe.records = recipe.features.saes;
   } else {
     const Json& questions = table_of(json, "questions", label);
     check_keys(questions, {"path", "choices", "seed"}, "questions", label);
@@ -204,6 +244,7 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
 ExplainerTraining training_of(const Recipe& recipe, const ExplainerEntry& entry, const Variant& variant,
                               const Json& chosen) {
   Json table = Json::object();
+  if (recipe.kind == "features") table["explainer"] = {{"task", "features"}};
   if (recipe.kind == "ablation") {
     const ChoicePromptStyle& style = recipe.ablation.style;
     table["explainer"] = {{"task", "ablation"}, {"chat", style.chat}};

@@ -1,12 +1,15 @@
 // A recipe: one experiment as a TOML file, walked from target to report by `introspect run`.
 //
-//   kind = "patching"            or "ablation"; title, question: what the report says on top
+//   kind = "patching"            or "ablation", "features"; title, question: what the report says on top
 //   [target]    model            the model that is examined
 //   [records]   path             patching: the facts it is asked about (procedure/records.h)
 //   [questions] path, choices, seed
 //                                ablation: the questions (procedure/questions.h); the last two if they are made of
 //                                facts
-//   [dataset]                    settings of the procedure (procedure/patching.h, procedure/ablation.h)
+//   [features]  saes, facts, descriptions, contexts, [[features.text]]
+//                                features: the SAEs, what is read to see their latents fire, who describes them
+//   [dataset]                    settings of the procedure (procedure/patching.h, procedure/ablation.h,
+//                                feature/feature_dataset.h)
 //   [train]                      how explainers are trained (explainer/train.h)
 //   [search]    steps, seed, [[search.setting]] name, train
 //                                settings tried alike for every explainer; the validation loss chooses (search.h)
@@ -16,7 +19,7 @@
 //                                alone
 //   [[variant]] condition, train, explainers, seeds
 //                                trained once more with other settings: a row of its own
-//   [evaluate]  seeds, vectors, untrained, few_shot, simulate, compute, limit, max_new_tokens
+//   [evaluate]  seeds, vectors, untrained, few_shot, simulate, layers, selfie_scales, compute, limit, max_new_tokens
 //   [[generalisation]] condition, group, trained_on, tested_on
 //                                a variant that learnt a part, asked about the rest (a group of scores)
 #pragma once
@@ -25,6 +28,8 @@
 #include "explainer/answer.h"
 #include "explainer/paired.h"
 #include "explainer/train.h"
+#include "feature/context_set.h"
+#include "feature/feature_dataset.h"
 #include "procedure/ablation.h"
 #include "procedure/patching.h"
 #include "procedure/questions.h"
@@ -81,16 +86,28 @@ struct Generalisation {
   std::string condition, group, trained_on, tested_on;
 };
 
+// Where the features of a recipe come from, and what they are.
+struct FeatureSettings {
+  fs::path saes;            // a SAE's folder, or one with a SAE in each subfolder
+  fs::path facts;           // for names of things in descriptions, and for differences of states
+  fs::path descriptions;    // descriptions.jsonl (or its folder); empty: made from the library
+  int64_t tokens = 400000;  // of text that are read
+  ContextSettings contexts;
+  Json text;  // [[text]] tables (train/corpus.h), relative to the recipe
+  FeatureDatasetSettings dataset;
+};
+
 struct Recipe {
   fs::path path;
   Json json;         // as read
-  std::string kind;  // "patching", "ablation"
+  std::string kind;  // "patching", "ablation", "features"
   std::string title, question, target_name;
   std::vector<std::string> weak;  // what the author knows to be weak about it
   fs::path target, records;       // records: facts, or questions
   PatchingSettings patching;
   AblationSettings ablation;
   FactQuestionSettings questions;
+  FeatureSettings features;
   std::vector<ExplainerEntry> explainers;
   std::vector<Variant> variants;  // the first is the plain one
   std::optional<Search> search;
