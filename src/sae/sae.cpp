@@ -3,6 +3,7 @@
 #include "base/error.h"
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 #include <fmt/format.h>
 
 namespace introspect {
@@ -21,8 +22,9 @@ struct Moments {
   at::Tensor mean, deviation;  // [N, 1]
 };
 
+// As SAELens has it: the deviation is the unbiased one, and the epsilon is added going in alone.
 Moments moments(const at::Tensor& x) {
-  return {x.mean(1, /*keepdim=*/true), x.std(1, /*unbiased=*/false, /*keepdim=*/true)};
+  return {x.mean(1, /*keepdim=*/true), x.std(1, /*unbiased=*/true, /*keepdim=*/true)};
 }
 
 // What the encoder's rows are multiplied with.
@@ -94,7 +96,7 @@ at::Tensor decode(const Sae& sae, const at::Tensor& activations, const at::Tenso
   if (sae.input_scale != 1) output = output / sae.input_scale;
   if (sae.layer_norm) {
     const auto [mean, deviation] = moments(x.to(at::kFloat));
-    output = output * (deviation + kLayerNormEpsilon) + mean;
+    output = output * deviation + mean;
   }
   return output;
 }
