@@ -14,12 +14,12 @@ namespace introspect {
 namespace {
 
 // A code is a set's number and what the token has to do with it; places are numbered by themselves.
-enum Relation : uint32_t { at_whole, at_start, at_end, is_after, is_before, is_two_after, is_same_sentence, is_place };
-constexpr uint32_t relations = 8;
-uint32_t code_of(uint32_t set, Relation relation) { return set * relations + relation; }
-Relation relation_of(uint32_t code) { return static_cast<Relation>(code % relations); }
-uint32_t set_of(uint32_t code) { return code / relations; }
-bool is_set(uint32_t code) { return relation_of(code) <= at_end; }
+enum Role : uint32_t { at_whole, at_start, at_end, is_after, is_before, is_two_after, is_same_sentence, is_place };
+constexpr uint32_t roles = 8;
+uint32_t code_of(uint32_t set, Role role) { return set * roles + role; }
+Role role_of(uint32_t code) { return static_cast<Role>(code % roles); }
+uint32_t set_of(uint32_t code) { return code / roles; }
+bool is_set(uint32_t code) { return role_of(code) <= at_end; }
 
 constexpr size_t longest_affix = 4;
 constexpr size_t random_contexts_kept = 4096;
@@ -123,8 +123,8 @@ std::shared_ptr<const LibrarySearch::Annotated> LibrarySearch::annotate(std::spa
     if (text.word_of[t] >= 0) {
       const auto w = static_cast<size_t>(text.word_of[t]);
       const Word& word = text.words[w];
-      const auto add = [&](const std::vector<uint32_t>& of, Relation relation) {
-        for (const uint32_t set : of) codes.push_back(code_of(set, relation));
+      const auto add = [&](const std::vector<uint32_t>& of, Role role) {
+        for (const uint32_t set : of) codes.push_back(code_of(set, role));
       };
       const bool first = static_cast<int>(t) == word.first, last = static_cast<int>(t) == word.last;
       add(sets[w], at_whole);
@@ -133,9 +133,9 @@ std::shared_ptr<const LibrarySearch::Annotated> LibrarySearch::annotate(std::spa
       if (first && w > 0) add(sets[w - 1], is_after);
       if (first && w > 1) add(sets[w - 2], is_two_after);
       if (last && w + 1 < sets.size()) add(sets[w + 1], is_before);
-      const auto add_token = [&](size_t other, Relation relation) {
+      const auto add_token = [&](size_t other, Role role) {
         if (other < tokens.size() && text.word_of[other] >= 0 && library_->can_name(tokens[other])) {
-          codes.push_back(code_of(token_set(tokens[other]), relation));
+          codes.push_back(code_of(token_set(tokens[other]), role));
         }
       };
       add_token(t, at_whole);
@@ -159,13 +159,13 @@ std::shared_ptr<const LibrarySearch::Annotated> LibrarySearch::annotate(std::spa
 
 Predicate LibrarySearch::predicate(uint32_t code) const {
   Predicate predicate;
-  const Relation relation = relation_of(code);
-  if (relation == is_place) {
+  const Role role = role_of(code);
+  if (role == is_place) {
     predicate.condition = Condition{ConditionType::place, {}, static_cast<Place>(set_of(code))};
     return predicate;
   }
   const WordSet& set = interned_[set_of(code)];
-  switch (relation) {
+  switch (role) {
     case at_whole: predicate.set = set; break;
     case at_start: predicate.set = set, predicate.part = WordPart::start; break;
     case at_end: predicate.set = set, predicate.part = WordPart::end; break;
@@ -180,7 +180,7 @@ Predicate LibrarySearch::predicate(uint32_t code) const {
 // use(code, sums) for everything that holds on a token with activation, over the tokens of the mask.
 template <class Use>
 void LibrarySearch::sweep(const Feature& feature, const std::vector<uint8_t>* mask, const Use& use) {
-  sums_.resize(interned_.size() * relations);
+  sums_.resize(interned_.size() * roles);
   touched_.clear();
   const auto for_each = [&](bool active, const auto& visit) {
     for (size_t c = 0; c < feature.contexts.size(); ++c) {
@@ -286,9 +286,9 @@ void LibrarySearch::add_simple(const Feature& feature, std::vector<Candidate>& s
 // Lists of words, grown one at a time: at, after, and before such words.
 void LibrarySearch::add_lists(const Feature& feature, const std::vector<Candidate>& simple,
                               std::vector<Candidate>& compound) {
-  for (const Relation relation : {at_whole, is_after, is_before}) {
+  for (const Role role : {at_whole, is_after, is_before}) {
     const auto first = std::find_if(simple.begin(), simple.end(), [&](const Candidate& candidate) {
-      return relation_of(candidate.code) == relation && interned_[set_of(candidate.code)].type == SetType::words;
+      return role_of(candidate.code) == role && interned_[set_of(candidate.code)].type == SetType::words;
     });
     if (first == simple.end()) continue;
     Candidate list = *first;
@@ -305,7 +305,7 @@ void LibrarySearch::add_lists(const Feature& feature, const std::vector<Candidat
       Sums best_sums;
       uint32_t best_code = 0;
       sweep(feature, &left, [&](uint32_t code, const Sums& sums) {
-        if (relation_of(code) != relation || interned_[set_of(code)].type != SetType::words) return;
+        if (role_of(code) != role || interned_[set_of(code)].type != SetType::words) return;
         Sums joint = list.sums;
         for (size_t half = 0; half < 2; ++half) {
           joint.count[half] += sums.count[half];
@@ -325,11 +325,11 @@ void LibrarySearch::add_lists(const Feature& feature, const std::vector<Candidat
     if (words.strings.size() < 2) continue;
     std::sort(words.strings.begin(), words.strings.end());
     list.predicate = {};
-    if (relation == at_whole) {
+    if (role == at_whole) {
       list.predicate.set = words;
     } else {
       list.predicate.condition =
-          Condition{relation == is_after ? ConditionType::after : ConditionType::before, words, {}};
+          Condition{role == is_after ? ConditionType::after : ConditionType::before, words, {}};
     }
     compound.push_back(std::move(list));
   }
