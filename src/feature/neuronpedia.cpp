@@ -77,31 +77,6 @@ void for_each_entry(const fs::path& path, const Visit& visit) {
   for (size_t i = 0; i < list.size(); ++i) visit(list[i], fmt::format("{} entry {}", path.string(), i + 1));
 }
 
-// batch-2 before batch-10: the order of labels must be that of the export.
-bool natural_less(const fs::path& a, const fs::path& b) {
-  const std::string first = a.filename().string(), second = b.filename().string();
-  const auto digit = [](char letter) { return letter >= '0' && letter <= '9'; };
-  size_t i = 0, j = 0;
-  while (i < first.size() && j < second.size()) {
-    if (!digit(first[i]) || !digit(second[j])) {
-      if (first[i] != second[j]) return first[i] < second[j];
-      ++i, ++j;
-      continue;
-    }
-    const auto number = [&](const std::string& text, size_t& at) {
-      const size_t begin = at;
-      while (at < text.size() && digit(text[at])) ++at;
-      std::string digits = text.substr(begin, at - begin);
-      digits.erase(0, std::min(digits.find_first_not_of('0'), digits.size() - 1));
-      return digits;
-    };
-    const std::string left = number(first, i), right = number(second, j);
-    if (left.size() != right.size()) return left.size() < right.size();
-    if (left != right) return left < right;
-  }
-  return std::pair(first.size() - i, first) < std::pair(second.size() - j, second);
-}
-
 std::vector<fs::path> files_of(const fs::path& path) {
   std::error_code ignored;
   if (!fs::exists(path, ignored))
@@ -113,7 +88,11 @@ std::vector<fs::path> files_of(const fs::path& path) {
     if (name.ends_with(".jsonl") || name.ends_with(".jsonl.gz")) files.push_back(entry.path());
   }
   if (files.empty()) fail("neuronpedia", fmt::format("holds no .jsonl and no .jsonl.gz ({})", path.string()));
-  std::sort(files.begin(), files.end(), natural_less);
+  // batch-2 before batch-10: the order of labels must be that of the export
+  std::sort(files.begin(), files.end(), [](const fs::path& a, const fs::path& b) {
+    const std::string first = a.filename().string(), second = b.filename().string();
+    return std::pair(first.size(), first) < std::pair(second.size(), second);
+  });
   return files;
 }
 
