@@ -2,16 +2,32 @@
 
 #include "base/error.h"
 #include "base/safetensors.h"
+#include "evaluate/judge.h"
 #include "evaluate/metrics.h"
 #include "feature/contexts.h"
 #include "feature/scores.h"
 
 #include <charconv>
 #include <cmath>
+#include <sstream>
 
 #include <ATen/Functions.h>
 
 namespace introspect {
+
+namespace {
+
+// The largest overlap with the true description or one of the further ones.
+double judged(const Example& example, const std::string& answer) {
+  double best = word_overlap(answer, example.answer);
+  const auto further = example.attributes.find("references");
+  if (further == example.attributes.end()) return best;
+  std::istringstream lines(further->second);
+  for (std::string line; std::getline(lines, line);) best = std::max(best, word_overlap(answer, line));
+  return best;
+}
+
+}  // namespace
 
 FeatureScorer::FeatureScorer(const Dataset& dataset, const fs::path& folder, std::shared_ptr<const Simulator> simulator)
     : simulator_(std::move(simulator)) {
@@ -81,7 +97,7 @@ void FeatureScorer::score(const Example& example, const std::string& answer, Ite
   score.parsed = outcome.readable;
   score.simulated = outcome.simulated;
   score.published = outcome.published;
-  score.judged = score.described ? judge_offline(answer, references_of(example)) : 0;
+  score.judged = score.described ? judged(example, answer) : 0;
 }
 
 }  // namespace introspect

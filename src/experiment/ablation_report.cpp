@@ -86,6 +86,7 @@ void add_ablation_facts(const Recipe& recipe, const TaskResult& result, ReportIn
 
 std::vector<std::string> data_lines(const Recipe& recipe, const Dataset& dataset) {
   std::vector<std::string> lines;
+  if (recipe.kind == "features") return feature_lines(dataset);
   if (recipe.kind != "ablation") return lines;
   for (const Json& hint : dataset.info.at("hints")) {
     lines.push_back(fmt::format(

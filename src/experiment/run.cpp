@@ -7,6 +7,7 @@
 #include "evaluate/scores.h"
 #include "experiment/answer_jobs.h"
 #include "experiment/collect_rows.h"
+#include "experiment/feature_steps.h"
 #include "experiment/search.h"
 #include "experiment/steps.h"
 #include "experiment/task_report.h"
@@ -129,13 +130,18 @@ void answer_side_by_side(const std::vector<AnswerJob>& jobs, const fs::path& dat
 TaskResult run_task(const Recipe& recipe, const fs::path& out, const RunOptions& options,
                     const std::function<void(const std::string&)>& say) {
   const fs::path dataset_folder = out / "dataset";
-  say(recipe.kind == "ablation" ? "1 data set: every question with and without its hint, then a balanced choice"
-                                : "1 data set: every patch of every prompt, then a balanced choice");
-  make_dataset_step(recipe, dataset_folder);
+  const bool features = recipe.kind == "features";
+  say(features                    ? "1 data set: what makes every latent fire, and the description that fits it best"
+      : recipe.kind == "ablation" ? "1 data set: every question with and without its hint, then a balanced choice"
+                                  : "1 data set: every patch of every prompt, then a balanced choice");
+  features ? feature_dataset_step(recipe, out) : make_dataset_step(recipe, dataset_folder);
   const Dataset dataset = load_dataset(dataset_folder);
-  say(fmt::format("  {} train, {} validation, {} test examples; the target answers {:.1f}% of its prompts rightly",
-                  dataset.of(Split::train).size(), dataset.of(Split::validation).size(), dataset.of(Split::test).size(),
-                  100 * dataset.info.at("target_accuracy").at("share").get<double>()));
+  say(fmt::format("  {} train, {} validation, {} test examples", dataset.of(Split::train).size(),
+                  dataset.of(Split::validation).size(), dataset.of(Split::test).size()));
+  if (!features) {
+    say(fmt::format("  the target answers {:.1f}% of its prompts rightly",
+                    100 * dataset.info.at("target_accuracy").at("share").get<double>()));
+  }
   for (const std::string& line : data_lines(recipe, dataset)) say("  " + line);
 
   say("2 explainers: trained to say the outcome in words");
@@ -158,10 +164,12 @@ TaskResult run_task(const Recipe& recipe, const fs::path& out, const RunOptions&
 
   say("4 scores and report");
   result.scored = limited(dataset, recipe.evaluate.limit);
-  result.rows = collect_rows(jobs, result.scored, out);
+  if (features) result.features = feature_scorer(recipe, result.scored, dataset_folder);
+  result.rows = collect_rows(recipe, jobs, result.scored, result.features.get(), out);
   std::vector<RunInput> inputs{{"dataset", dataset_folder}};
   for (const AnswerJob& job : jobs) inputs.push_back({job.explainer + " " + job.condition, answer_folder(out, job)});
-  result.scores = evaluate_step(result.scored, result.rows, recipe.json.at("evaluate"), inputs, out / "scores");
+  result.scores = evaluate_step(result.scored, result.rows, recipe.json.at("evaluate"), inputs, out / "scores",
+                                result.features.get());
   result.comparisons = load_comparisons(out / "scores" / "comparisons.json");
   return result;
 }

@@ -12,7 +12,7 @@
 
 namespace introspect {
 
-// The procedure of the recipe's kind, run on its target.
+// The procedure of the recipe's kind, run on its target. (For features: feature_steps.h.)
 void make_dataset_step(const Recipe& recipe, const fs::path& folder);
 
 // Writes projections.safetensors; returns what each map explains.

@@ -53,7 +53,7 @@ NamedValues settings_of(const Recipe& recipe, const std::vector<Trial>& trials) 
                                t.replay_share)},
       {"question", t.explainer.style.templates.empty() ? "the paper's wordings" : t.explainer.style.templates.front()},
       {"seeds", fmt::format("{}", fmt::join(recipe.evaluate.seeds, ", "))}};
-  if (recipe.kind == "patching") values.push_back({"vector", injection_to_json(t.explainer.injection).dump()});
+  if (recipe.kind != "ablation") values.push_back({"vector", injection_to_json(t.explainer.injection).dump()});
   if (!trials.empty()) {
     values.push_back({fmt::format("settings search (the same for every explainer, {} steps a trial; the lowest "
                                   "validation loss chose)",
@@ -74,9 +74,15 @@ ReportInput report_of(const Recipe& recipe, const TaskResult& result, const std:
   for (Score& score : input.scores) score.target = recipe.target_name;
   input.comparisons = result.comparisons;
   for (Comparison& comparison : input.comparisons) comparison.target = recipe.target_name;
-  recipe.kind == "ablation" ? add_ablation_facts(recipe, result, input) : add_patching_facts(recipe, result, input);
+  if (recipe.kind == "features") {
+    add_feature_facts(recipe, result, input);
+  } else if (recipe.kind == "ablation") {
+    add_ablation_facts(recipe, result, input);
+  } else {
+    add_patching_facts(recipe, result, input);
+  }
   input.facts.insert(input.facts.end(), result.notes.begin(), result.notes.end());
-  input.examples = browse_examples(result.scored, result.rows, 30, 1);
+  input.examples = browse_examples(result.scored, result.rows, 30, 1, result.features.get());
   input.command = command;
   input.settings = settings_of(recipe, result.trials);
   input.versions = {{"introspect", INTROSPECT_VERSION}, {"threads", std::to_string(at::get_num_threads())}};

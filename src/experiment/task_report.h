@@ -6,6 +6,7 @@
 #include "experiment/search.h"
 #include "report/report.h"
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -17,7 +18,8 @@ struct TaskResult {
   std::vector<Row> rows;
   std::vector<Score> scores;
   std::vector<Comparison> comparisons;
-  NamedValues notes;  // what went otherwise than wanted
+  NamedValues notes;                              // what went otherwise than wanted
+  std::shared_ptr<const FeatureScorer> features;  // features: what scored them
 };
 
 ReportInput report_of(const Recipe& recipe, const TaskResult& result, const std::string& command);
@@ -25,8 +27,11 @@ ReportInput report_of(const Recipe& recipe, const TaskResult& result, const std:
 // The parts that only one kind of recipe has; for report_of.
 void add_patching_facts(const Recipe& recipe, const TaskResult& result, ReportInput& input);
 void add_ablation_facts(const Recipe& recipe, const TaskResult& result, ReportInput& input);
+void add_feature_facts(const Recipe& recipe, const TaskResult& result, ReportInput& input);
 
-// What is worth saying once the data set is made: for ablation the gate and what each wording does.
+// What is worth saying once the data set is made: for ablation the gate and what each wording does, for features how
+// good the SAEs and the descriptions are.
 std::vector<std::string> data_lines(const Recipe& recipe, const Dataset& dataset);
+std::vector<std::string> feature_lines(const Dataset& dataset);
 
 }  // namespace introspect

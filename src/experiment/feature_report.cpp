@@ -1,0 +1,132 @@
+// What only feature descriptions have in their report: the SAEs, the descriptions, and the scaling curve.
+#include "experiment/task_report.h"
+#include "report/words.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+namespace introspect {
+
+namespace {
+
+NamedTable sae_table(const Json& saes) {
+  NamedTable table{"The SAEs", {"layer", "kind", "latents", "explained variance", "L0", "dead", "loss recovered"}, {}};
+  for (const Json& sae : saes) {
+    table.lines.push_back({std::to_string(sae.at("layer").get<int64_t>()), sae.at("kind").get<std::string>(),
+                           count(sae.at("latents").get<int64_t>()), percent(sae.at("explained_variance").get<double>()),
+                           fmt::format("{:.1f}", sae.at("l0").get<double>()),
+                           percent(sae.at("dead_share").get<double>()),
+                           percent(sae.at("loss_recovered").get<double>())});
+  }
+  return table;
+}
+
+NamedTable kind_table(const Json& features) {
+  NamedTable table{"What the described features stand for", {"kind of description", "features", "share"}, {}};
+  const auto all = features.at("described").get<double>();
+  std::vector<std::pair<int64_t, std::string>> order;
+  for (const auto& [kind, number] : features.at("kinds").items()) order.emplace_back(-number.get<int64_t>(), kind);
+  std::sort(order.begin(), order.end());
+  for (const auto& [number, kind] : order) {
+    table.lines.push_back({kind, count(-number), percent(static_cast<double>(-number) / all)});
+  }
+  return table;
+}
+
+NamedTable score_table_of(const Json& features) {
+  NamedTable table{"How well the best description fits each feature (correlation on held-out texts)", {"from"}, {}};
+  std::vector<std::string> line = {"features"};
+  const Json& counts = features.at("held_out_scores");
+  for (size_t i = 0; i < counts.size(); ++i) {
+    table.head.push_back(fmt::format("{}{:.1f}", i == 0 ? "below " : "", i == 0 ? 0.1 : 0.1 * static_cast<double>(i)));
+    line.push_back(count(counts[i].get<int64_t>()));
+  }
+  table.lines.push_back(std::move(line));
+  return table;
+}
+
+// What the variants that learn fewer examples come to, and the plain one that learns all.
+std::vector<ScalingPoint> scaling_of(const Recipe& recipe, const TaskResult& result) {
+  const auto all = static_cast<int64_t>(learnt_examples(result.scored, recipe.variants.front().training).size());
+  std::vector<ScalingPoint> points;
+  bool curve = false;
+  for (const Variant& variant : recipe.variants) {
+    const bool plain = variant.condition == "trained";
+    if (!plain && !variant.condition.starts_with("scaling_")) continue;
+    curve |= !plain;
+    for (const Score& score : result.scores) {
+      const bool nearest = plain && score.explainer == "none" && score.condition == "nearest_neighbour";
+      if (score.group != "all" || (score.condition != variant.condition && !nearest)) continue;
+      if (plain && !nearest && score.explainer != "self" && score.explainer != "twin") continue;
+      if (score.metric != "exact_match" && score.metric != "simulator_score") continue;
+      points.push_back({plain ? all : variant.training.examples, nearest ? "nearest_neighbour" : score.explainer,
+                        score.metric, score.value, score.low, score.high, score.n});
+    }
+  }
+  std::stable_sort(points.begin(), points.end(),
+                   [](const ScalingPoint& a, const ScalingPoint& b) { return a.examples < b.examples; });
+  return curve ? points : std::vector<ScalingPoint>();
+}
+
+std::string layers_of(const Json& saes) {
+  std::vector<std::string> layers;
+  for (const Json& sae : saes) layers.push_back(std::to_string(sae.at("layer").get<int64_t>()));
+  return fmt::format("{}", fmt::join(layers, ", "));
+}
+
+}  // namespace
+
+void add_feature_facts(const Recipe& recipe, const TaskResult& result, ReportInput& input) {
+  const Dataset& dataset = result.scored;
+  const Json& info = dataset.info;
+  const Json& features = info.at("features");
+  int64_t aside = 0;
+  for (const Example* example : dataset.of(Split::test)) aside += example->attributes.contains("aside");
+  input.facts = {
+      {"task", "feature descriptions"},
+      {"target",
+       fmt::format("{}, the latents of SAEs after layers {}", recipe.target_name, layers_of(info.at("saes")))},
+      {"text",
+       fmt::format("{} positions were read to see the latents fire", count(info.at("positions").get<int64_t>()))},
+      {"described", fmt::format("{} of {} features have a description with a held-out correlation of {} or more; the "
+                                "others are left out of training, and some are asked about",
+                                count(features.at("described").get<int64_t>()),
+                                count(features.at("all").get<int64_t>()), recipe.features.dataset.min_score)},
+      {"examples", fmt::format("{} train, {} validation, {} test, and {} further ones asked at test time",
+                               dataset.of(Split::train).size(), dataset.of(Split::validation).size(),
+                               dataset.of(Split::test).size() - static_cast<size_t>(aside), aside)},
+      {"split", fmt::format("by feature; features of one description whose directions have a cosine above {} stay "
+                            "together, across layers too ({} clusters)",
+                            recipe.features.dataset.duplicate_cosine, count(features.at("clusters").get<int64_t>()))}};
+  if (recipe.features.descriptions.empty()) {
+    input.facts.emplace_back("descriptions", "from the library of sentences that can be simulated exactly");
+  } else {
+    input.facts.emplace_back("descriptions", recipe.features.descriptions.filename().string());
+  }
+  for (const Json& doubt : info.at("doubts")) input.facts.emplace_back("doubtful", doubt.get<std::string>());
+  input.tables = {sae_table(info.at("saes")), kind_table(features), score_table_of(features)};
+  input.scaling = scaling_of(recipe, result);
+}
+
+std::vector<std::string> feature_lines(const Dataset& dataset) {
+  std::vector<std::string> lines;
+  for (const Json& sae : dataset.info.at("saes")) {
+    lines.push_back(fmt::format(
+        "SAE of layer {}: explained variance {:.1f}%, L0 {:.1f}, dead {:.1f}%, loss recovered {:.1f}%",
+        sae.at("layer").get<int64_t>(), 100 * sae.at("explained_variance").get<double>(), sae.at("l0").get<double>(),
+        100 * sae.at("dead_share").get<double>(), 100 * sae.at("loss_recovered").get<double>()));
+  }
+  const Json& features = dataset.info.at("features");
+  std::vector<std::string> kinds;
+  for (const std::vector<std::string>& line : kind_table(features).lines) {
+    kinds.push_back(fmt::format("{} {}%", line[0], line[2]));
+  }
+  lines.push_back(fmt::format("{} of {} features described: {}", features.at("described").get<int64_t>(),
+                              features.at("all").get<int64_t>(), fmt::join(kinds, ", ")));
+  return lines;
+}
+
+}  // namespace introspect
