@@ -33,8 +33,8 @@ Json summarize_layer(const DescribedFeatures& features, std::optional<int64_t> l
   }
   const auto undescribed = std::count_if(features.undescribed.begin(), features.undescribed.end(),
                                          [&](const DescribedFeature& each) { return belongs(each.layer); });
-  const auto rare = std::count_if(features.rare.begin(), features.rare.end(),
-                                  [&](const auto& each) { return belongs(each.first); });
+  const auto rare =
+      std::count_if(features.rare.begin(), features.rare.end(), [&](const auto& each) { return belongs(each.first); });
   const auto described = std::ssize(scores);
   const auto judged = static_cast<double>(described + undescribed);
   Json summary{{"features", described + undescribed + rare},
@@ -90,9 +90,8 @@ DescribedFeatures describe_features(const ContextSource& source, std::shared_ptr
     if (!search) search = std::make_unique<LibrarySearch>(library, settings.search);
     for (int64_t latent = job.first; latent < job.last; ++latent) {
       const FeatureContexts contexts = source.contexts(job.layer, latent);
-      const int64_t active = contexts.activations.numel() == 0
-                                 ? 0
-                                 : std::get<0>(contexts.activations.max(1)).gt(0).sum().item<int64_t>();
+      const int64_t active =
+          contexts.activations.numel() == 0 ? 0 : std::get<0>(contexts.activations.max(1)).gt(0).sum().item<int64_t>();
       if (active < settings.least_contexts) {
         job.result.rare.emplace_back(job.layer, latent);
         continue;

@@ -28,8 +28,8 @@ struct DescribeSettings {
 };
 
 struct DescribedFeatures {
-  std::vector<DescribedFeature> described;    // by layer, then latent
-  std::vector<DescribedFeature> undescribed;  // with the best that there was, if anything
+  std::vector<DescribedFeature> described;        // by layer, then latent
+  std::vector<DescribedFeature> undescribed;      // with the best that there was, if anything
   std::vector<std::pair<int64_t, int64_t>> rare;  // layer, latent
 };
 

@@ -19,7 +19,9 @@ namespace {
 constexpr double not_simulated = std::numeric_limits<double>::quiet_NaN();
 
 // JSON has no NaN: null stands for it.
-Json score_to_json(double score) { return std::isfinite(score) ? Json(score) : Json(); }
+Json score_to_json(double score) {
+  return std::isfinite(score) ? Json(score) : Json();
+}
 
 double score_of(const Json& description, const char* key, const std::string& label) {
   return json_get_or<double>(description, key, not_simulated, label);
@@ -77,7 +79,8 @@ std::vector<DescribedFeature> load_descriptions(const fs::path& file) {
 
 void choose_description(DescribedFeature& feature, const FeatureContexts& contexts, const Simulator& simulator) {
   const int64_t count = contexts.tokens.size(0);
-  const at::Tensor even = at::arange(0, count, 2, at::kLong), odd = at::arange(1, std::max<int64_t>(count, 1), 2, at::kLong);
+  const at::Tensor even = at::arange(0, count, 2, at::kLong),
+                   odd = at::arange(1, std::max<int64_t>(count, 1), 2, at::kLong);
   for (Description& description : feature.descriptions) {
     description.score = description.held_out = not_simulated;
     const std::optional<at::Tensor> simulated = simulator.simulate(description.text, contexts.tokens);

@@ -33,7 +33,9 @@ constexpr std::array<std::string_view, static_cast<size_t>(Place::count)> place_
 
 }  // namespace
 
-std::string_view place_phrase(Place place) { return place_phrases.at(static_cast<size_t>(place)); }
+std::string_view place_phrase(Place place) {
+  return place_phrases.at(static_cast<size_t>(place));
+}
 
 bool is_position(Place place) {
   switch (place) {
@@ -44,8 +46,10 @@ bool is_position(Place place) {
     case Place::first_option:
     case Place::second_option:
     case Place::later_option:
-    case Place::said_before: return false;
-    default: return true;
+    case Place::said_before:
+      return false;
+    default:
+      return true;
   }
 }
 
@@ -96,11 +100,16 @@ std::optional<Predicate> DescriptionLibrary::parse(std::string_view text) const 
 
 std::string DescriptionLibrary::set_text(const WordSet& set) const {
   switch (set.type) {
-    case SetType::named: return sets_.sets().at(set.id).phrase;
-    case SetType::token: return "the token " + quoted_piece(splitter_.piece(static_cast<int32_t>(set.id)));
-    case SetType::ending: return "words ending in " + quoted_piece(set.strings.at(0));
-    case SetType::beginning: return "words starting with " + quoted_piece(set.strings.at(0));
-    case SetType::words: break;
+    case SetType::named:
+      return sets_.sets().at(set.id).phrase;
+    case SetType::token:
+      return "the token " + quoted_piece(splitter_.piece(static_cast<int32_t>(set.id)));
+    case SetType::ending:
+      return "words ending in " + quoted_piece(set.strings.at(0));
+    case SetType::beginning:
+      return "words starting with " + quoted_piece(set.strings.at(0));
+    case SetType::words:
+      break;
   }
   std::string text = "the word ";
   for (size_t i = 0; i < set.strings.size(); ++i) {
@@ -121,11 +130,16 @@ std::string DescriptionLibrary::text(const Predicate& predicate) const {
   if (!text.empty()) text += ' ';
   const Condition& condition = *predicate.condition;
   switch (condition.type) {
-    case ConditionType::after: return text + "after " + set_text(condition.set);
-    case ConditionType::before: return text + "before " + set_text(condition.set);
-    case ConditionType::two_after: return text + "two words after " + set_text(condition.set);
-    case ConditionType::same_sentence: return text + "after " + set_text(condition.set) + " in the same sentence";
-    case ConditionType::place: break;
+    case ConditionType::after:
+      return text + "after " + set_text(condition.set);
+    case ConditionType::before:
+      return text + "before " + set_text(condition.set);
+    case ConditionType::two_after:
+      return text + "two words after " + set_text(condition.set);
+    case ConditionType::same_sentence:
+      return text + "after " + set_text(condition.set) + " in the same sentence";
+    case ConditionType::place:
+      break;
   }
   return text + std::string(place_phrase(condition.place));
 }
@@ -134,19 +148,27 @@ std::string DescriptionLibrary::kind(const Predicate& predicate) const {
   if (predicate.set && predicate.condition) return "pair";
   if (predicate.set) {
     switch (predicate.set->type) {
-      case SetType::named: return sets_.sets().at(predicate.set->id).kind;
-      case SetType::words: return predicate.set->strings.size() == 1 ? "word" : "words";
-      case SetType::token: return "token";
+      case SetType::named:
+        return sets_.sets().at(predicate.set->id).kind;
+      case SetType::words:
+        return predicate.set->strings.size() == 1 ? "word" : "words";
+      case SetType::token:
+        return "token";
       case SetType::ending:
-      case SetType::beginning: return "morphology";
+      case SetType::beginning:
+        return "morphology";
     }
   }
   switch (predicate.condition.value().type) {
     case ConditionType::after:
-    case ConditionType::two_after: return "previous";
-    case ConditionType::before: return "next";
-    case ConditionType::same_sentence: return "context";
-    case ConditionType::place: break;
+    case ConditionType::two_after:
+      return "previous";
+    case ConditionType::before:
+      return "next";
+    case ConditionType::same_sentence:
+      return "context";
+    case ConditionType::place:
+      break;
   }
   return is_position(predicate.condition->place) ? "position" : "context";
 }
@@ -172,7 +194,8 @@ std::vector<uint8_t> DescriptionLibrary::members(const WordSet& set, const TextW
         member[w] = word.kind == WordKind::letters && word.lower.size() > set.strings[0].size() &&
                     word.lower.starts_with(set.strings[0]);
         break;
-      default: break;
+      default:
+        break;
     }
   }
   return member;
@@ -214,7 +237,8 @@ std::vector<uint8_t> DescriptionLibrary::condition_tokens(const Condition& condi
     }
     return tokens;
   }
-  const std::vector<uint8_t> member = of_tokens ? std::vector<uint8_t>(text.words.size(), 0) : members(condition.set, text);
+  const std::vector<uint8_t> member =
+      of_tokens ? std::vector<uint8_t>(text.words.size(), 0) : members(condition.set, text);
   for (size_t w = 0; w < member.size(); ++w) {
     if (!member[w]) continue;
     const auto mark = [&](size_t token) {
@@ -231,7 +255,8 @@ std::vector<uint8_t> DescriptionLibrary::condition_tokens(const Condition& condi
         if (w > 0) mark(static_cast<size_t>(text.words[w - 1].last));
         break;
       default:
-        for (size_t other = w + 1; other < member.size() && text.words[other].sentence == text.words[w].sentence; ++other) {
+        for (size_t other = w + 1; other < member.size() && text.words[other].sentence == text.words[w].sentence;
+             ++other) {
           for (int t = text.words[other].first; t <= text.words[other].last; ++t) mark(static_cast<size_t>(t));
         }
     }

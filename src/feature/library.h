@@ -32,7 +32,7 @@ enum class SetType { named, words, token, ending, beginning };
 
 struct WordSet {
   SetType type = SetType::named;
-  uint32_t id = 0;                  // named: its number in WordSets; token: the token
+  uint32_t id = 0;                   // named: its number in WordSets; token: the token
   std::vector<std::string> strings;  // words: lower case, one or several; ending, beginning: one
   auto operator<=>(const WordSet&) const = default;
 };
@@ -42,7 +42,7 @@ enum class ConditionType { after, before, two_after, same_sentence, place };
 
 struct Condition {
   ConditionType type = ConditionType::place;
-  WordSet set;                       // all but place
+  WordSet set;                      // all but place
   Place place = Place::text_start;  // place
   auto operator<=>(const Condition&) const = default;
 };
@@ -77,7 +77,7 @@ class DescriptionLibrary {
 
  private:
   std::string set_text(const WordSet& set) const;
-  std::vector<uint8_t> members(const WordSet& set, const TextWords& text) const;        // [words]
+  std::vector<uint8_t> members(const WordSet& set, const TextWords& text) const;                    // [words]
   std::vector<uint8_t> set_tokens(const WordSet& set, WordPart part, const TextWords& text) const;  // [T]
   std::vector<uint8_t> condition_tokens(const Condition& condition, const TextWords& text) const;   // [T]
 

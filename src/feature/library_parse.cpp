@@ -69,11 +69,19 @@ class Parser {
       }
       if (++i >= rest_.size()) return std::nullopt;
       switch (rest_[i]) {
-        case 'n': bytes += '\n'; break;
-        case 'r': bytes += '\r'; break;
-        case 't': bytes += '\t'; break;
+        case 'n':
+          bytes += '\n';
+          break;
+        case 'r':
+          bytes += '\r';
+          break;
+        case 't':
+          bytes += '\t';
+          break;
         case '"':
-        case '\\': bytes += rest_[i]; break;
+        case '\\':
+          bytes += rest_[i];
+          break;
         case 'x': {
           if (i + 2 >= rest_.size()) return std::nullopt;
           const int high = hexadecimal(rest_[i + 1]), low = hexadecimal(rest_[i + 2]);
@@ -82,7 +90,8 @@ class Parser {
           i += 2;
           break;
         }
-        default: return std::nullopt;
+        default:
+          return std::nullopt;
       }
     }
     return std::nullopt;

@@ -16,10 +16,18 @@ namespace {
 // A code is a set's number and what the token has to do with it; places are numbered by themselves.
 enum Role : uint32_t { at_whole, at_start, at_end, is_after, is_before, is_two_after, is_same_sentence, is_place };
 constexpr uint32_t roles = 8;
-uint32_t code_of(uint32_t set, Role role) { return set * roles + role; }
-Role role_of(uint32_t code) { return static_cast<Role>(code % roles); }
-uint32_t set_of(uint32_t code) { return code / roles; }
-bool is_set(uint32_t code) { return role_of(code) <= at_end; }
+uint32_t code_of(uint32_t set, Role role) {
+  return set * roles + role;
+}
+Role role_of(uint32_t code) {
+  return static_cast<Role>(code % roles);
+}
+uint32_t set_of(uint32_t code) {
+  return code / roles;
+}
+bool is_set(uint32_t code) {
+  return role_of(code) <= at_end;
+}
 
 constexpr size_t longest_affix = 4;
 constexpr size_t random_contexts_kept = 4096;
@@ -37,8 +45,8 @@ size_t kind_rank(const std::string& kind) {
 
 struct LibrarySearch::Feature {
   std::vector<std::shared_ptr<const Annotated>> contexts;
-  std::vector<size_t> begins;              // of each context in the flat vectors below
-  std::vector<float> activations;          // [all tokens]; of tokens that do not count 0
+  std::vector<size_t> begins;      // of each context in the flat vectors below
+  std::vector<float> activations;  // [all tokens]; of tokens that do not count 0
   std::array<double, 2> tokens{}, sum{}, square_sum{};
 
   // Correlation of 0 and 1 with the activations.
@@ -94,8 +102,8 @@ std::vector<uint32_t> LibrarySearch::profile(const Word& word) {
     return ids[letters] = id;
   };
   const bool ascii = std::all_of(word.lower.begin(), word.lower.end(), [](char c) { return c >= 'a' && c <= 'z'; });
-  for (size_t length = 1; ascii && word.kind == WordKind::letters && length <= longest_affix && length < word.lower.size();
-       ++length) {
+  for (size_t length = 1;
+       ascii && word.kind == WordKind::letters && length <= longest_affix && length < word.lower.size(); ++length) {
     sets.push_back(affix(ending_ids_, SetType::ending, word.lower.substr(word.lower.size() - length)));
     if (length > 1) sets.push_back(affix(beginning_ids_, SetType::beginning, word.lower.substr(0, length)));
   }
@@ -166,13 +174,26 @@ Predicate LibrarySearch::predicate(uint32_t code) const {
   }
   const WordSet& set = interned_[set_of(code)];
   switch (role) {
-    case at_whole: predicate.set = set; break;
-    case at_start: predicate.set = set, predicate.part = WordPart::start; break;
-    case at_end: predicate.set = set, predicate.part = WordPart::end; break;
-    case is_after: predicate.condition = Condition{ConditionType::after, set, {}}; break;
-    case is_before: predicate.condition = Condition{ConditionType::before, set, {}}; break;
-    case is_two_after: predicate.condition = Condition{ConditionType::two_after, set, {}}; break;
-    default: predicate.condition = Condition{ConditionType::same_sentence, set, {}};
+    case at_whole:
+      predicate.set = set;
+      break;
+    case at_start:
+      predicate.set = set, predicate.part = WordPart::start;
+      break;
+    case at_end:
+      predicate.set = set, predicate.part = WordPart::end;
+      break;
+    case is_after:
+      predicate.condition = Condition{ConditionType::after, set, {}};
+      break;
+    case is_before:
+      predicate.condition = Condition{ConditionType::before, set, {}};
+      break;
+    case is_two_after:
+      predicate.condition = Condition{ConditionType::two_after, set, {}};
+      break;
+    default:
+      predicate.condition = Condition{ConditionType::same_sentence, set, {}};
   }
   return predicate;
 }
@@ -214,7 +235,8 @@ std::vector<uint8_t> LibrarySearch::mask_of(const Feature& feature, uint32_t cod
   for (size_t c = 0; c < feature.contexts.size(); ++c) {
     const Annotated& context = *feature.contexts[c];
     for (size_t t = 0; t + 1 < context.offsets.size(); ++t) {
-      const auto begin = context.codes.begin() + context.offsets[t], end = context.codes.begin() + context.offsets[t + 1];
+      const auto begin = context.codes.begin() + context.offsets[t],
+                 end = context.codes.begin() + context.offsets[t + 1];
       mask[feature.begins[c] + t] = std::find(begin, end, code) != end;
     }
   }
@@ -328,8 +350,7 @@ void LibrarySearch::add_lists(const Feature& feature, const std::vector<Candidat
     if (role == at_whole) {
       list.predicate.set = words;
     } else {
-      list.predicate.condition =
-          Condition{role == is_after ? ConditionType::after : ConditionType::before, words, {}};
+      list.predicate.condition = Condition{role == is_after ? ConditionType::after : ConditionType::before, words, {}};
     }
     compound.push_back(std::move(list));
   }
@@ -370,7 +391,8 @@ std::vector<Description> LibrarySearch::describe(const FeatureContexts& contexts
   if (tokens.dim() != 2 || tokens.sizes() != activations.sizes() || tokens.scalar_type() != at::kInt ||
       activations.scalar_type() != at::kFloat || tokens.size(0) != std::ssize(contexts.kinds)) {
     fail("library search", fmt::format("contexts of feature {} of layer {}: expected tokens [C, T] int32, activations "
-                                       "[C, T] float32 and C kinds", contexts.latent, contexts.layer));
+                                       "[C, T] float32 and C kinds",
+                                       contexts.latent, contexts.layer));
   }
   const auto length = static_cast<size_t>(tokens.size(1));
   feature.activations.assign(static_cast<size_t>(tokens.numel()), 0);
@@ -394,8 +416,9 @@ std::vector<Description> LibrarySearch::describe(const FeatureContexts& contexts
       if (row[t] < 0) continue;
       const double value = values[t];
       if (!std::isfinite(value) || value < 0) {
-        fail("library search", fmt::format("activation {} of feature {} of layer {}: expected a finite one of at least 0",
-                                           value, contexts.latent, contexts.layer));
+        fail("library search",
+             fmt::format("activation {} of feature {} of layer {}: expected a finite one of at least 0", value,
+                         contexts.latent, contexts.layer));
       }
       feature.activations[static_cast<size_t>(c) * length + t] = values[t];
       feature.tokens[half] += 1;

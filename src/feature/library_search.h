@@ -75,9 +75,9 @@ class LibrarySearch {
   std::vector<WordSet> interned_;  // named sets first
   std::unordered_map<std::string, uint32_t> word_ids_, ending_ids_, beginning_ids_;
   std::unordered_map<int32_t, uint32_t> token_ids_;
-  std::unordered_map<std::string, std::vector<uint32_t>> profiles_;  // by the word as written
+  std::unordered_map<std::string, std::vector<uint32_t>> profiles_;               // by the word as written
   std::unordered_map<std::string, std::shared_ptr<const Annotated>> remembered_;  // random contexts
-  std::vector<Sums> sums_;        // by code
+  std::vector<Sums> sums_;                                                        // by code
   std::vector<uint32_t> touched_;
 };
 

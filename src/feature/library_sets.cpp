@@ -20,7 +20,9 @@ std::string lower(std::string_view text) {
   return result;
 }
 
-bool is_capital(char c) { return c >= 'A' && c <= 'Z'; }
+bool is_capital(char c) {
+  return c >= 'A' && c <= 'Z';
+}
 
 std::vector<std::string> words_of(std::string_view text) {
   std::vector<std::string> words;
@@ -32,7 +34,8 @@ std::vector<std::string> words_of(std::string_view text) {
 std::string plural(const std::string& noun) {
   if (noun == "person") return "people";
   if (noun == "child") return "children";
-  if (noun.ends_with("y") && noun.size() > 1 && std::string_view("aeiou").find(noun[noun.size() - 2]) == std::string_view::npos) {
+  if (noun.ends_with("y") && noun.size() > 1 &&
+      std::string_view("aeiou").find(noun[noun.size() - 2]) == std::string_view::npos) {
     return noun.substr(0, noun.size() - 1) + "ies";
   }
   for (const std::string_view ending : {"s", "x", "ch", "sh"}) {
@@ -71,7 +74,9 @@ uint32_t WordSets::add_set(const std::string& phrase, const std::string& kind, b
   return place->second;
 }
 
-void WordSets::add_word(const std::string& word, uint32_t set) { listed_[word].push_back(set); }
+void WordSets::add_word(const std::string& word, uint32_t set) {
+  listed_[word].push_back(set);
+}
 
 void WordSets::add_closed_classes() {
   for (const WordList& list : closed_classes()) {
@@ -124,7 +129,7 @@ void WordSets::add_facts(const FactTable& facts) {
     const auto [subject, object] = parts_of(relation.name);
     // A thing that other relations are about has one name, wherever it stands: cities, countries, planets.
     const std::string of_subjects = subject.empty() ? "subjects of " + relation.name : "names of " + plural(subject);
-    const std::string of_objects = object.empty()             ? "objects of " + relation.name
+    const std::string of_objects = object.empty()              ? "objects of " + relation.name
                                    : subjects.contains(object) ? "names of " + plural(object)
                                                                : subject + " " + plural(object);
     const uint32_t subject_set = add_set(of_subjects, "category"), object_set = add_set(of_objects, "category");
@@ -140,7 +145,8 @@ void WordSets::add_wordnet() {
     const std::string phrase(category_phrase(wordnet_category_name(category)));
     of_category_.push_back(phrase.empty() ? UINT32_MAX : add_set(phrase, "category"));
   }
-  for (const char* phrase : {"nouns", "verbs", "adjectives", "adverbs"}) of_class_.push_back(add_set(phrase, "category"));
+  for (const char* phrase : {"nouns", "verbs", "adjectives", "adverbs"})
+    of_class_.push_back(add_set(phrase, "category"));
 
   // How many words of one part each meaning has below it.
   std::unordered_set<std::string> words;
@@ -274,10 +280,11 @@ void WordSets::add_meaning_of(const Word& word, std::vector<uint32_t>& sets) con
   for (const auto& [index, weight] : means.synsets) {
     const Synset& synset = wordnet_.synsets()[index];
     name &= is_capital(word.text[0]) && std::any_of(synset.lemmas.begin(), synset.lemmas.end(), [&](const auto& lemma) {
-      return is_capital(lemma[0]) && lower(lemma) == word.lower;
-    });
+              return is_capital(lemma[0]) && lower(lemma) == word.lower;
+            });
     of_class[static_cast<size_t>(synset.word_class)] += weight;
-    if (const uint32_t set = of_category_[static_cast<size_t>(synset.category)]; set != UINT32_MAX) of_set[set] += weight;
+    if (const uint32_t set = of_category_[static_cast<size_t>(synset.category)]; set != UINT32_MAX)
+      of_set[set] += weight;
     for (const uint32_t above : wordnet_.with_hypernyms(index)) {
       if (const auto found = of_synset_.find(above); found != of_synset_.end()) of_set[found->second] += weight;
     }

@@ -28,8 +28,8 @@ struct WordSetSettings {
 };
 
 struct NamedSet {
-  std::string phrase;  // "names of countries"
-  std::string kind;    // "category" or "morphology"
+  std::string phrase;     // "names of countries"
+  std::string kind;       // "category" or "morphology"
   bool of_signs = false;  // punctuation, line breaks and figures: one member may stand for all
 };
 
@@ -73,14 +73,14 @@ class WordSets {
   WordSetSettings settings_;
   std::vector<NamedSet> sets_;
   std::unordered_map<std::string, uint32_t> by_phrase_;
-  std::unordered_map<std::string, std::vector<uint32_t>> listed_;      // lower-case word → closed classes and facts
-  std::unordered_map<std::string, std::vector<Name>> names_;           // by first word
-  std::unordered_map<std::string, std::string> capitalised_;           // lower → as facts write it
-  std::unordered_map<std::string, bool> closed_;                       // words of closed classes have no other meaning
-  std::unordered_map<uint32_t, uint32_t> of_synset_;                   // synset → set
-  std::vector<uint32_t> of_category_;                                  // by WordNet's category
-  std::vector<uint32_t> of_class_;                                     // by WordClass
-  std::unordered_map<std::string, uint32_t> looks_;                    // phrase → set, for add_look_of
+  std::unordered_map<std::string, std::vector<uint32_t>> listed_;  // lower-case word → closed classes and facts
+  std::unordered_map<std::string, std::vector<Name>> names_;       // by first word
+  std::unordered_map<std::string, std::string> capitalised_;       // lower → as facts write it
+  std::unordered_map<std::string, bool> closed_;                   // words of closed classes have no other meaning
+  std::unordered_map<uint32_t, uint32_t> of_synset_;               // synset → set
+  std::vector<uint32_t> of_category_;                              // by WordNet's category
+  std::vector<uint32_t> of_class_;                                 // by WordClass
+  std::unordered_map<std::string, uint32_t> looks_;                // phrase → set, for add_look_of
 
   mutable std::mutex mutex_;
   mutable std::unordered_map<std::string, std::vector<uint32_t>> known_;  // by text as written

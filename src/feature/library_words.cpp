@@ -12,7 +12,9 @@ namespace {
 
 constexpr std::string_view opening_quote = "\u201c", closing_quote = "\u201d";
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 // Bytes of a character cut in two count as letters.
 WordKind kind_of_first(std::string_view text) {
@@ -48,9 +50,13 @@ std::string lower(std::string_view text) {
   return result;
 }
 
-bool is_capital(std::string_view word) { return !word.empty() && word[0] >= 'A' && word[0] <= 'Z'; }
+bool is_capital(std::string_view word) {
+  return !word.empty() && word[0] >= 'A' && word[0] <= 'Z';
+}
 
-constexpr uint32_t bit(Place place) { return 1u << static_cast<int>(place); }
+constexpr uint32_t bit(Place place) {
+  return 1u << static_cast<int>(place);
+}
 
 // "Respond with one of A or B and nothing else.": which words stand in the list, and which option they belong to.
 void mark_option_lists(TextWords& text) {
@@ -67,9 +73,7 @@ void mark_option_lists(TextWords& text) {
       if (is(w, "or")) {
         ++option;
       } else {
-        bits |= bit(option == 0   ? Place::first_option
-                    : option == 1 ? Place::second_option
-                                  : Place::later_option);
+        bits |= bit(option == 0 ? Place::first_option : option == 1 ? Place::second_option : Place::later_option);
       }
     }
     for (int t = text.words[w].first; t <= text.words[w].last; ++t) text.places[static_cast<size_t>(t)] |= bits;
@@ -100,7 +104,8 @@ WordSplitter::WordSplitter(const Tokenizer& tokenizer) {
     piece.blank_line = piece.line_break && core.find('\n') != core.rfind('\n');
     const size_t blanks = blanks_in_front(core);
     core.remove_prefix(blanks);
-    while (!core.empty() && std::string_view(" \t\r\n").find(core.back()) != std::string_view::npos) core.remove_suffix(1);
+    while (!core.empty() && std::string_view(" \t\r\n").find(core.back()) != std::string_view::npos)
+      core.remove_suffix(1);
     piece.begins = blanks > 0;
     if (core.empty()) {
       piece.kind = WordKind::blank;
@@ -145,7 +150,7 @@ TextWords WordSplitter::split(std::span<const int32_t> tokens) const {
   text.places.assign(tokens.size(), 0);
   bool sentence_begins = false, line_begins = false, quotation = false, brackets = false;
   const Piece* before = nullptr;
-  int sentence = 0;
+  int sentence = 0, blanks_begin = -1;
   for (size_t t = 1; t < tokens.size() && tokens[t] >= 0; ++t) {
     if (tokens[t] >= size()) {
       fail("feature library", fmt::format("got token {}, expected 0 to {}", tokens[t], size() - 1),
@@ -160,19 +165,30 @@ TextWords WordSplitter::split(std::span<const int32_t> tokens) const {
     if (t >= 65) places |= bit(Place::far_into_text);
     if (piece.special) {
       before = nullptr;
+      blanks_begin = -1;
       continue;
     }
     const bool of_letters = piece.kind == WordKind::letters || piece.kind == WordKind::digits;
-    const bool continues =
-        before && of_letters && !piece.begins && before->kind == piece.kind && !before->line_break && !text.words.empty();
-    if (continues) {
+    const bool continues = before && of_letters && !piece.begins && before->kind == piece.kind && !before->line_break &&
+                           !text.words.empty();
+    // Blanks that are a token of their own belong to the word behind them.
+    if (piece.kind == WordKind::blank && !piece.line_break) {
+      if (blanks_begin < 0) blanks_begin = static_cast<int>(t);
+      continue;
+    }
+    if (continues && blanks_begin < 0) {
       Word& word = text.words.back();
       word.text += piece.core;
       word.last = static_cast<int>(t);
     } else {
       if (of_letters && sentence_begins) ++sentence;
-      text.words.push_back({piece.core, "", piece.kind, static_cast<int>(t), static_cast<int>(t), sentence});
+      const int first = blanks_begin < 0 ? static_cast<int>(t) : blanks_begin;
+      text.words.push_back({piece.core, "", piece.kind, first, static_cast<int>(t), sentence});
+      for (int blank = first; blank < static_cast<int>(t); ++blank) {
+        text.word_of[static_cast<size_t>(blank)] = static_cast<int>(text.words.size()) - 1;
+      }
     }
+    blanks_begin = -1;
     text.word_of[t] = static_cast<int>(text.words.size()) - 1;
 
     // Quotation marks belong to what they enclose.
@@ -203,7 +219,9 @@ TextWords WordSplitter::split(std::span<const int32_t> tokens) const {
       text.places[static_cast<size_t>(t)] |= bit(place);
       // a sentence begins with the whole word
       for (const Place whole : {Place::sentence_start, Place::line_start}) {
-        if (text.at(word.first, whole)) text.places[static_cast<size_t>(t)] |= bit(whole);
+        for (int other = word.first; other <= word.last; ++other) {
+          if (text.at(other, whole)) text.places[static_cast<size_t>(t)] |= bit(whole);
+        }
       }
     }
   }

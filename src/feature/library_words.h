@@ -1,4 +1,5 @@
-// The words of a piece of text that is given as tokens, whatever the tokenizer: what the library's predicates are about.
+// The words of a piece of text that is given as tokens, whatever the tokenizer: what the library's predicates are
+// about.
 #pragma once
 
 #include "text/tokenizer.h"
@@ -37,7 +38,7 @@ enum class Place {
 };
 
 struct Word {
-  std::string text, lower;    // without blanks and what stands in front of the letters: "Paris" of ` "Paris`
+  std::string text, lower;  // without blanks and what stands in front of the letters: "Paris" of ` "Paris`
   WordKind kind = WordKind::letters;
   int first = 0, last = 0;  // its tokens
   int sentence = 0;         // sentences are counted through the text
@@ -46,13 +47,14 @@ struct Word {
 struct TextWords {
   std::vector<int32_t> tokens;
   std::vector<Word> words;
-  std::vector<int> word_of;       // [T] the token's word; -1 for the first token (BOS), special ones and behind the end
+  std::vector<int> word_of;      // [T] the token's word; -1 for the first token (BOS), special ones and behind the end
   std::vector<uint32_t> places;  // [T] bits of Place
   bool at(int token, Place place) const { return (places[static_cast<size_t>(token)] >> static_cast<int>(place)) & 1; }
 };
 
 // Tokens of letters that follow each other without a blank are one word, and so are digits; every other token is a word
-// of its own. A letter's token may have a sign in front ('"You'), which is not part of the word.
+// of its own. Blanks belong to the word behind them, line breaks are words. A letter's token may have a sign in front
+// ('"You'), which is not part of the word.
 class WordSplitter {
  public:
   explicit WordSplitter(const Tokenizer& tokenizer);

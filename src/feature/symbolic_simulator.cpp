@@ -10,7 +10,8 @@ std::optional<at::Tensor> SymbolicSimulator::simulate(const std::string& descrip
   const std::optional<Predicate> predicate = library_->parse(description);
   if (!predicate) return std::nullopt;
   if (tokens.dim() != 2 || tokens.scalar_type() != at::kInt) {
-    fail("symbolic simulator", fmt::format("tokens: got {} dimensions of another type, expected [C, T] int32", tokens.dim()));
+    fail("symbolic simulator",
+         fmt::format("tokens: got {} dimensions of another type, expected [C, T] int32", tokens.dim()));
   }
   const at::Tensor rows = tokens.contiguous();
   const auto length = static_cast<size_t>(rows.size(1));

@@ -14,15 +14,21 @@ namespace introspect {
 namespace {
 
 constexpr std::array<std::string_view, wordnet_category_count> category_names = {
-    "adj.all",         "adj.pert",       "adv.all",           "noun.Tops",       "noun.act",
-    "noun.animal",     "noun.artifact",  "noun.attribute",    "noun.body",       "noun.cognition",
-    "noun.communication", "noun.event",  "noun.feeling",      "noun.food",       "noun.group",
-    "noun.location",   "noun.motive",    "noun.object",       "noun.person",     "noun.phenomenon",
-    "noun.plant",      "noun.possession", "noun.process",     "noun.quantity",   "noun.relation",
-    "noun.shape",      "noun.state",     "noun.substance",    "noun.time",       "verb.body",
-    "verb.change",     "verb.cognition", "verb.communication", "verb.competition", "verb.consumption",
-    "verb.contact",    "verb.creation",  "verb.emotion",      "verb.motion",     "verb.perception",
-    "verb.possession", "verb.social",    "verb.stative",      "verb.weather",    "adj.ppl"};
+    "adj.all",          "adj.pert",           "adv.all",
+    "noun.Tops",        "noun.act",           "noun.animal",
+    "noun.artifact",    "noun.attribute",     "noun.body",
+    "noun.cognition",   "noun.communication", "noun.event",
+    "noun.feeling",     "noun.food",          "noun.group",
+    "noun.location",    "noun.motive",        "noun.object",
+    "noun.person",      "noun.phenomenon",    "noun.plant",
+    "noun.possession",  "noun.process",       "noun.quantity",
+    "noun.relation",    "noun.shape",         "noun.state",
+    "noun.substance",   "noun.time",          "verb.body",
+    "verb.change",      "verb.cognition",     "verb.communication",
+    "verb.competition", "verb.consumption",   "verb.contact",
+    "verb.creation",    "verb.emotion",       "verb.motion",
+    "verb.perception",  "verb.possession",    "verb.social",
+    "verb.stative",     "verb.weather",       "adj.ppl"};
 
 constexpr std::array<std::string_view, 4> file_endings = {"noun", "verb", "adj", "adv"};
 
@@ -30,7 +36,7 @@ struct Rule {
   std::string_view ending, replacement;
 };
 // The table of morphy(7).
-constexpr Rule noun_rules[] = {{"s", ""},     {"ses", "s"},   {"xes", "x"},   {"zes", "z"},
+constexpr Rule noun_rules[] = {{"s", ""},      {"ses", "s"},   {"xes", "x"},   {"zes", "z"},
                                {"ches", "ch"}, {"shes", "sh"}, {"men", "man"}, {"ies", "y"}};
 constexpr Rule verb_rules[] = {{"s", ""},   {"ies", "y"}, {"es", "e"},  {"es", ""},
                                {"ed", "e"}, {"ed", ""},   {"ing", "e"}, {"ing", ""}};
@@ -38,10 +44,14 @@ constexpr Rule adjective_rules[] = {{"er", ""}, {"est", ""}, {"er", "e"}, {"est"
 
 std::span<const Rule> rules_of(WordClass word_class) {
   switch (word_class) {
-    case WordClass::noun: return noun_rules;
-    case WordClass::verb: return verb_rules;
-    case WordClass::adjective: return adjective_rules;
-    case WordClass::adverb: break;
+    case WordClass::noun:
+      return noun_rules;
+    case WordClass::verb:
+      return verb_rules;
+    case WordClass::adjective:
+      return adjective_rules;
+    case WordClass::adverb:
+      break;
   }
   return {};
 }
@@ -116,7 +126,9 @@ void for_each_line(const fs::path& file, const std::function<void(Line&)>& visit
 
 }  // namespace
 
-std::string_view wordnet_category_name(int category) { return category_names.at(static_cast<size_t>(category)); }
+std::string_view wordnet_category_name(int category) {
+  return category_names.at(static_cast<size_t>(category));
+}
 
 class WordNetReader {
  public:
@@ -248,7 +260,9 @@ class WordNetReader {
   std::vector<Pointer> hypernyms_;
 };
 
-WordNet WordNet::open(const fs::path& folder) { return WordNetReader(folder).take(); }
+WordNet WordNet::open(const fs::path& folder) {
+  return WordNetReader(folder).take();
+}
 
 const std::vector<WordSense>& WordNet::senses(std::string_view lemma, WordClass word_class) const {
   static const std::vector<WordSense> none;

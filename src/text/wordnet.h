@@ -26,11 +26,11 @@ constexpr std::array<WordClass, 4> word_classes = {WordClass::noun, WordClass::v
 // A meaning, with the words for it.
 struct Synset {
   WordClass word_class = WordClass::noun;
-  int category = 0;                  // below wordnet_category_count
-  std::vector<std::string> lemmas;   // as written: "Paris", "ice_cream"
-  std::vector<uint32_t> hypernyms;   // what it is a kind or an instance of: indices of synsets
-  bool instance = false;             // a single thing: Paris
-  std::string gloss;                 // definition; "example"; "example"
+  int category = 0;                 // below wordnet_category_count
+  std::vector<std::string> lemmas;  // as written: "Paris", "ice_cream"
+  std::vector<uint32_t> hypernyms;  // what it is a kind or an instance of: indices of synsets
+  bool instance = false;            // a single thing: Paris
+  std::string gloss;                // definition; "example"; "example"
 };
 
 struct WordSense {

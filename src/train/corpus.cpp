@@ -224,8 +224,8 @@ void check_text_tables(const Json& tables, const std::string& label) {
     const std::string kind = json_get<std::string>(table, "kind", label);
     const auto keys = known.find(kind);
     if (keys == known.end()) {
-      fail_usage("corpus",
-                 fmt::format("kind: got '{}', expected files, wordnet, statements, options or choices ({})", kind, label));
+      fail_usage("corpus", fmt::format("kind: got '{}', expected files, wordnet, statements, options or choices ({})",
+                                       kind, label));
     }
     if (kind == "choices") parse_choice_text(table, label);
     for (const auto& [key, value] : table.items()) {

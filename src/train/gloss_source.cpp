@@ -69,7 +69,9 @@ class GlossSource : public TextSource {
     }
     return documents;
   }
-  std::string describe() const override { return fmt::format("{} glosses of WordNet", texts_.size() + held_out_.size()); }
+  std::string describe() const override {
+    return fmt::format("{} glosses of WordNet", texts_.size() + held_out_.size());
+  }
 
  private:
   // Glosses one behind the other, each on a line, up to the context.
