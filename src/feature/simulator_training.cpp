@@ -201,17 +201,9 @@ std::vector<std::string> shuffled_descriptions(const std::vector<SimulatedFeatur
 }  // namespace
 
 Json simulator_training_to_json(const SimulatorTraining& t) {
-  const FineTuning& f = t.fine_tuning;
   return {{"seed", t.seed},
-          {"steps", f.steps},
           {"batch", t.batch},
-          {"learning_rate", f.learning_rate},
-          {"muon_rate", f.muon_rate},
-          {"weight_decay", f.weight_decay},
-          {"clip_norm", f.clip_norm},
-          {"schedule", f.schedule},
-          {"warm_up", f.warm_up},
-          {"validate_every", f.validate_every},
+          {"fine_tuning", fine_tuning_to_json(t.fine_tuning)},
           {"compute", t.compute},
           {"dtype", t.dtype},
           {"zero_weight", t.zero_weight},
