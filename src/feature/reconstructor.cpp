@@ -104,6 +104,28 @@ Json fidelity_part(const Fidelity& f) {
 
 }  // namespace
 
+DescribedVectors decoder_vectors(const std::vector<WordedFeature>& features, const std::vector<Sae>& saes) {
+  DescribedVectors items;
+  std::vector<at::Tensor> rows;
+  for (const WordedFeature& feature : features) {
+    const auto sae =
+        std::find_if(saes.begin(), saes.end(), [&](const Sae& each) { return each.place.layer == feature.layer; });
+    if (sae == saes.end())
+      fail("reconstructor", fmt::format("no SAE of layer {}, which a feature is of", feature.layer));
+    if (feature.latent < 0 || feature.latent >= sae->latents()) {
+      fail("reconstructor",
+           fmt::format("latent {} of layer {}: the SAE has {}", feature.latent, feature.layer, sae->latents()));
+    }
+    for (const std::string& words : feature.descriptions) {
+      items.layers.push_back(feature.layer);
+      items.descriptions.push_back(words);
+      rows.push_back(sae->decoder[feature.latent].to(at::kFloat));
+    }
+  }
+  if (!rows.empty()) items.vectors = at::stack(rows);
+  return items;
+}
+
 Reconstructor::Reconstructor(Model given_model, Tokenizer given_tokenizer, std::string given_prompt, int64_t layers)
     : model(std::move(given_model)), tokenizer(std::move(given_tokenizer)), prompt(std::move(given_prompt)) {
   check_prompt(prompt, "the reconstructor's prompt");

@@ -8,7 +8,9 @@
 #pragma once
 
 #include "base/run_record.h"
+#include "feature/feature_split.h"
 #include "model/model.h"
+#include "sae/sae.h"
 #include "text/tokenizer.h"
 #include "train/fine_tune.h"
 
@@ -30,6 +32,10 @@ struct DescribedVectors {
 
   int64_t size() const { return std::ssize(descriptions); }
 };
+
+// Every description of the features with the decoder direction of its latent. Throws Error for a layer of which there
+// is no SAE and a latent that its SAE does not have.
+DescribedVectors decoder_vectors(const std::vector<WordedFeature>& features, const std::vector<Sae>& saes);
 
 class Reconstructor {
  public:

@@ -288,15 +288,19 @@ class TrainSimulator : public testing::Test {
     t.fine_tuning.checkpoint_every = 2;
     t.batch = 12;
     t.compute = "fp32";
-    t.validation_features = 2;
     t.pieces_of_each_kind = 4;
     return t;
+  }
+  static SplitSettings split_settings() {
+    SplitSettings settings;
+    settings.validation_features = 2;
+    return settings;
   }
   TrainedSimulator run(const SimulatorTraining& t, const std::string& out, int64_t stop_after = -1,
                        const Tokenizer* target = nullptr) {
     seen_.clear();
-    return train_simulator(folder_ / "base", target, split_features(features_, held_out_, contexts, t), contexts, t, {},
-                           folder_ / out, [&](const FineTuningProgress& progress) {
+    return train_simulator(folder_ / "base", target, split_features(features_, held_out_, contexts, split_settings()),
+                           contexts, t, {}, folder_ / out, [&](const FineTuningProgress& progress) {
                              seen_.push_back(progress);
                              if (progress.step == stop_after) throw std::runtime_error("killed");
                            });
@@ -305,10 +309,10 @@ class TrainSimulator : public testing::Test {
 };
 
 TEST_F(TrainSimulator, LearnsToReadTheDescription) {
-  SimulatorTraining t = training(150);
+  SimulatorTraining t = training(250);
   t.fine_tuning.validate_every = 50;
   const TrainedSimulator trained = run(t, "made");
-  EXPECT_EQ(trained.steps, 150);
+  EXPECT_EQ(trained.steps, 250);
   const SimulatorQuality& q = trained.held_out;
   std::printf("held out: signed %.2f, with another description %.2f; published %.2f, %.2f\n", q.with_sign.mean,
               q.with_sign_shuffled.mean, q.published.mean, q.published_shuffled.mean);
@@ -317,7 +321,7 @@ TEST_F(TrainSimulator, LearnsToReadTheDescription) {
   EXPECT_LT(q.with_sign_shuffled.mean, 0.3);
   // the folder is what was measured
   const LanguageSimulator simulator = LanguageSimulator::open(folder_ / "made");
-  const auto split = split_features(features_, held_out_, contexts, t);
+  const auto split = split_features(features_, held_out_, contexts, split_settings());
   const SimulatorQuality again = measure_simulator(simulator, split.held_out, contexts, t.pieces_of_each_kind, t.seed);
   EXPECT_NEAR(again.with_sign.mean, q.with_sign.mean, 1e-6);
   EXPECT_NEAR(again.published_shuffled.mean, q.published_shuffled.mean, 1e-6);
@@ -347,8 +351,21 @@ TEST_F(TrainSimulator, ReadsTheTextOfAnotherTokenizer) {
   EXPECT_GT(run(t, "made", -1, &other).steps, 0);
 }
 
-TEST_F(TrainSimulator, SplitsByFeature) {
+TEST_F(TrainSimulator, RefusesSettingsWithoutSense) {
   SimulatorTraining t = training(1);
+  t.shares["nothing"] = 1;
+  EXPECT_THROW(check_simulator_training(t), Error);
+  t.shares = {{"top", 0.0}};
+  EXPECT_THROW(check_simulator_training(t), Error);
+  t = training(1);
+  t.zero_weight = 0;
+  EXPECT_THROW(check_simulator_training(t), Error);
+  t = training(0);
+  EXPECT_THROW(check_simulator_training(t), Error);
+}
+
+TEST_F(TrainSimulator, SplitsByFeature) {
+  SplitSettings settings = split_settings();
   features_[0].descriptions[0].text = " ";
   features_[1].descriptions[0].score = -0.5;
   features_[2].descriptions[0].score = std::numeric_limits<double>::quiet_NaN();
@@ -358,7 +375,7 @@ TEST_F(TrainSimulator, SplitsByFeature) {
     return made;
   };
   held_out_.push_back({9, 9});
-  const SimulatorSplit split = split_features(features_, held_out_, silent, t);
+  const FeatureSplit split = split_features(features_, held_out_, silent, settings);
   EXPECT_EQ(split.undescribed, 2);
   EXPECT_EQ(split.silent, 1);
   EXPECT_EQ(split.held_out_unknown, 1);
@@ -366,24 +383,23 @@ TEST_F(TrainSimulator, SplitsByFeature) {
   EXPECT_EQ(split.validation.size(), 2u);
   EXPECT_EQ(split.train.size(), 18u - 2 - 1 - 6 - 2);
   for (const auto& feature : split.train) EXPECT_NE(feature.layer, 1);
+  EXPECT_EQ(split_features(features_, held_out_, nullptr, settings).silent, 0);
   // drawn if none are named; the order of the file decides nothing
-  t.held_out_features = 5;
-  const SimulatorSplit drawn = split_features(features_, {}, silent, t);
+  settings.held_out_features = 5;
+  const FeatureSplit drawn = split_features(features_, {}, silent, settings);
   EXPECT_EQ(drawn.held_out.size(), 5u);
   std::reverse(features_.begin(), features_.end());
-  const SimulatorSplit reversed = split_features(features_, {}, silent, t);
+  const FeatureSplit reversed = split_features(features_, {}, silent, settings);
   for (size_t i = 0; i < 5; ++i) EXPECT_EQ(drawn.held_out[i].latent, reversed.held_out[i].latent);
 
-  t.validation_features = 100;
-  EXPECT_THROW(train_simulator(folder_ / "base", nullptr, split_features(features_, held_out_, silent, t), silent, t,
-                               {}, folder_ / "none", [](const FineTuningProgress&) {}),
-               Error);
-  t = training(1);
-  t.shares["nothing"] = 1;
-  EXPECT_THROW(check_simulator_training(t), Error);
-  t = training(1);
-  t.zero_weight = 0;
-  EXPECT_THROW(check_simulator_training(t), Error);
+  settings.validation_features = 100;
+  EXPECT_THROW(split_features(features_, held_out_, silent, settings), Error);
+  settings.validation_features = 0;
+  EXPECT_THROW(split_features(features_, held_out_, silent, settings), Error);
+  folder_.write("ids.jsonl", "{\"layer\": 3, \"latent\": 4, \"more\": 1}\n{\"layer\": 1, \"latent\": 2}\n");
+  EXPECT_EQ(read_feature_ids(folder_ / "ids.jsonl"), (std::vector<FeatureId>{{3, 4}, {1, 2}}));
+  folder_.write("ids.jsonl", "{\"layer\": 3}\n");
+  EXPECT_TRUE(holds(error_of([&] { read_feature_ids(folder_ / "ids.jsonl"); }), "ids.jsonl:1"));
 }
 
 }  // namespace
