@@ -86,6 +86,15 @@ at::Tensor encode(const Sae& sae, const at::Tensor& x) {
   return at::zeros_like(activations).scatter_(1, places, values);
 }
 
+Preactivations preactivations(const Sae& sae, const at::Tensor& x) {
+  const at::Tensor products = at::matmul(encoder_input(sae, x), sae.encoder.t());
+  if (sae.kind == SaeKind::gated) {
+    return {products + sae.gate_bias, products * sae.magnitude.exp() + sae.encoder_bias};
+  }
+  const at::Tensor pre = products + sae.encoder_bias;
+  return {pre, pre};
+}
+
 at::Tensor encode_latents(const Sae& sae, const at::Tensor& x, const at::Tensor& latents) {
   if (sae.kind == SaeKind::topk) return encode(sae, x).index_select(1, latents);
   return independent(sae, encoder_input(sae, x), latents);

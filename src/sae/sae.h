@@ -53,6 +53,13 @@ struct Sae {
 
 // x [N, D] → activations [N, L], float32. Memory: N L floats, twice while it runs; of many latents give few positions.
 at::Tensor encode(const Sae& sae, const at::Tensor& x);
+// What encode() decides by, for x [N, D]: a latent is active where `gate` [N, L] is above its threshold (0 but for
+// jumprelu and batchtopk; for topk it must also be one of the k largest) and `value` [N, L] above 0; its activation is
+// then `value`, to the last bit. Both are one tensor, except for gated.
+struct Preactivations {
+  at::Tensor gate, value;
+};
+Preactivations preactivations(const Sae& sae, const at::Tensor& x);
 // The activations of some latents alone, `latents` [M] int64 → [N, M]. For topk all latents are computed, since they
 // compete; for the other kinds only those asked for.
 at::Tensor encode_latents(const Sae& sae, const at::Tensor& x, const at::Tensor& latents);
