@@ -127,7 +127,9 @@ DescriptionScores score_description(const std::string& description, const Featur
 }
 
 FeatureContexts first_of_each_kind(const FeatureContexts& contexts, int64_t count) {
-  FeatureContexts few{contexts.layer, contexts.latent, {}, {}, {}};
+  FeatureContexts few;
+  few.layer = contexts.layer;
+  few.latent = contexts.latent;
   std::map<ContextKind, int64_t> taken;
   std::vector<int64_t> rows;
   for (int64_t i = 0; i < std::ssize(contexts.kinds); ++i) {
@@ -138,6 +140,7 @@ FeatureContexts first_of_each_kind(const FeatureContexts& contexts, int64_t coun
   }
   few.tokens = rows_of(contexts.tokens, rows);
   few.activations = rows_of(contexts.activations, rows);
+  if (contexts.values.defined()) few.values = rows_of(contexts.values, rows);
   return few;
 }
 

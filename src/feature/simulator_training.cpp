@@ -76,7 +76,7 @@ Piece make_piece(const LanguageSimulator& simulator, const std::string& descript
 // What training draws its pieces from.
 struct Source {
   const LanguageSimulator& simulator;
-  const std::vector<SimulatedFeature>& features;
+  const std::vector<WordedFeature>& features;
   const ContextReader& contexts;
   const SimulatorTraining& training;
   std::map<int64_t, std::vector<size_t>> by_layer = {};
@@ -84,7 +84,7 @@ struct Source {
   // The kind of piece by its share among those that there are; rows of each.
   Piece draw(Random& random) const {
     const size_t index = random.below(features.size());
-    const SimulatedFeature& feature = features[index];
+    const WordedFeature& feature = features[index];
     const FeatureContexts own = contexts(feature.layer, feature.latent);
     const std::string& description = feature.descriptions[random.below(feature.descriptions.size())];
     std::map<std::string, std::vector<int64_t>> rows;
@@ -181,7 +181,7 @@ ScoreSummary parse_summary(const Json& json, const std::string& label) {
 }
 
 // For each feature the description of another one, all in a circle of random order.
-std::vector<std::string> shuffled_descriptions(const std::vector<SimulatedFeature>& features, uint64_t seed) {
+std::vector<std::string> shuffled_descriptions(const std::vector<WordedFeature>& features, uint64_t seed) {
   std::vector<size_t> circle(features.size());
   for (size_t i = 0; i < circle.size(); ++i) circle[i] = i;
   Random random(seed, "shuffled descriptions");
@@ -201,35 +201,19 @@ std::vector<std::string> shuffled_descriptions(const std::vector<SimulatedFeatur
 }  // namespace
 
 Json simulator_training_to_json(const SimulatorTraining& t) {
-  const FineTuning& f = t.fine_tuning;
   return {{"seed", t.seed},
-          {"steps", f.steps},
           {"batch", t.batch},
-          {"learning_rate", f.learning_rate},
-          {"muon_rate", f.muon_rate},
-          {"weight_decay", f.weight_decay},
-          {"clip_norm", f.clip_norm},
-          {"schedule", f.schedule},
-          {"warm_up", f.warm_up},
-          {"validate_every", f.validate_every},
+          {"fine_tuning", fine_tuning_to_json(t.fine_tuning)},
           {"compute", t.compute},
           {"dtype", t.dtype},
           {"zero_weight", t.zero_weight},
           {"shares", t.shares},
-          {"descriptions", t.descriptions},
-          {"minimum_score", t.minimum_score},
-          {"validation_features", t.validation_features},
-          {"held_out_features", t.held_out_features},
           {"pieces_of_each_kind", t.pieces_of_each_kind}};
 }
 
 void check_simulator_training(const SimulatorTraining& t) {
   check_fine_tuning(t.fine_tuning);
-  for (const auto& [name, value] : {std::pair{"batch", t.batch},
-                                    {"descriptions", t.descriptions},
-                                    {"validation_features", t.validation_features},
-                                    {"held_out_features", t.held_out_features},
-                                    {"pieces_of_each_kind", t.pieces_of_each_kind}}) {
+  for (const auto& [name, value] : {std::pair{"batch", t.batch}, {"pieces_of_each_kind", t.pieces_of_each_kind}}) {
     if (value < 1) fail_usage("simulator", fmt::format("{}: got {}, expected at least 1", name, value));
   }
   if (!(t.zero_weight > 0 && t.zero_weight <= 1)) {
@@ -269,12 +253,12 @@ SimulatorQuality parse_simulator_quality(const Json& json, const std::string& la
           parse_summary(json.at("published_shuffled"), label), parse_summary(json.at("signed_shuffled"), label)};
 }
 
-SimulatorQuality measure_simulator(const Simulator& simulator, const std::vector<SimulatedFeature>& features,
+SimulatorQuality measure_simulator(const Simulator& simulator, const std::vector<WordedFeature>& features,
                                    const ContextReader& contexts, int64_t pieces_of_each_kind, uint64_t seed) {
   std::vector<FeatureScore> scores[4];
   const std::vector<std::string> shuffled = shuffled_descriptions(features, seed);
   for (size_t i = 0; i < features.size(); ++i) {
-    const SimulatedFeature& feature = features[i];
+    const WordedFeature& feature = features[i];
     const FeatureContexts few = first_of_each_kind(contexts(feature.layer, feature.latent), pieces_of_each_kind);
     const DescriptionScores own = score_description(feature.descriptions.front(), few, simulator);
     const DescriptionScores other = score_description(shuffled[i], few, simulator);
@@ -286,64 +270,11 @@ SimulatorQuality measure_simulator(const Simulator& simulator, const std::vector
   return {summarise(scores[0]), summarise(scores[1]), summarise(scores[2]), summarise(scores[3])};
 }
 
-SimulatorSplit split_features(const std::vector<DescribedFeature>& features, const std::vector<FeatureId>& held_out,
-                              const ContextReader& contexts, const SimulatorTraining& training) {
-  SimulatorSplit split;
-  std::set<FeatureId> unmet(held_out.begin(), held_out.end());
-  const std::set<FeatureId> named = unmet;
-  for (const DescribedFeature& feature : features) {
-    const FeatureId id{feature.layer, feature.latent};
-    unmet.erase(id);
-    SimulatedFeature kept{feature.layer, feature.latent, {}};
-    for (const Description& each : feature.descriptions) {
-      if (std::ssize(kept.descriptions) == training.descriptions) break;
-      if (each.text.find_first_not_of(" \t\r\n") == std::string::npos || each.score < training.minimum_score) continue;
-      kept.descriptions.push_back(each.text);
-    }
-    if (kept.descriptions.empty()) {
-      ++split.undescribed;
-    } else if (highest(contexts(feature.layer, feature.latent)) <= 0) {
-      ++split.silent;
-    } else {
-      (named.contains(id) ? split.held_out : split.train).push_back(std::move(kept));
-    }
-  }
-  split.held_out_unknown = std::ssize(unmet);
-  const auto by_id = [](const SimulatedFeature& a, const SimulatedFeature& b) {
-    return FeatureId{a.layer, a.latent} < FeatureId{b.layer, b.latent};
-  };
-  const auto shuffle = [&](std::vector<SimulatedFeature>& list, const char* name) {
-    std::sort(list.begin(), list.end(), by_id);  // so that the order of the file decides nothing
-    Random random(training.seed, name);
-    random.shuffle(list);
-  };
-  const auto take = [&](std::vector<SimulatedFeature>& to, int64_t count) {
-    while (std::ssize(to) < count && !split.train.empty()) {
-      to.push_back(std::move(split.train.back()));
-      split.train.pop_back();
-    }
-  };
-  shuffle(split.held_out, "held-out features");
-  shuffle(split.train, "validation features");
-  if (std::ssize(split.held_out) > training.held_out_features) {
-    split.held_out.resize(static_cast<size_t>(training.held_out_features));
-  }
-  if (named.empty()) take(split.held_out, training.held_out_features);
-  take(split.validation, training.validation_features);
-  return split;
-}
-
-TrainedSimulator train_simulator(const fs::path& base_model, const Tokenizer* target, const SimulatorSplit& split,
+TrainedSimulator train_simulator(const fs::path& base_model, const Tokenizer* target, const FeatureSplit& split,
                                  const ContextReader& contexts, const SimulatorTraining& training,
                                  std::vector<RunInput> inputs, const fs::path& folder,
                                  const std::function<void(const FineTuningProgress&)>& report) {
   check_simulator_training(training);
-  if (split.train.empty() || split.validation.empty() || split.held_out.empty()) {
-    fail("simulator",
-         fmt::format("{} features to train on, {} to validate on, {} held out: expected some of each",
-                     split.train.size(), split.validation.size(), split.held_out.size()),
-         "describe more features, or ask for fewer --validation-features and --held-out-features");
-  }
   inputs.insert(inputs.begin(), {"base_model", base_model});
   RunRecord record(folder, "simulator train", simulator_training_to_json(training), inputs);
   TrainedSimulator result;
@@ -374,7 +305,7 @@ TrainedSimulator train_simulator(const fs::path& base_model, const Tokenizer* ta
   };
   const auto validate = [&] {
     std::vector<FeatureScore> scores;
-    for (const SimulatedFeature& feature : split.validation) {
+    for (const WordedFeature& feature : split.validation) {
       const FeatureContexts few =
           first_of_each_kind(contexts(feature.layer, feature.latent), training.pieces_of_each_kind);
       scores.push_back(signed_score(feature.descriptions.front(), few, simulator));
@@ -402,12 +333,7 @@ TrainedSimulator train_simulator(const fs::path& base_model, const Tokenizer* ta
                      {"held_out", quality_to_json(result.held_out)}};
   simulator.save(folder, base_model, training.dtype == "bf16" ? at::kBFloat16 : at::kFloat,
                  {{"training", simulator_training_to_json(training)}, {"result", summary}});
-  record.add("features", {{"train", split.train.size()},
-                          {"validation", split.validation.size()},
-                          {"held_out", split.held_out.size()},
-                          {"undescribed", split.undescribed},
-                          {"silent", split.silent},
-                          {"held_out_unknown", split.held_out_unknown}});
+  record.add("features", split_counts_to_json(split));
   record.add("result", summary);
   record.complete();
   fs::remove_all(folder / "checkpoint");

@@ -4,7 +4,7 @@
 
 #include "base/run_record.h"
 #include "feature/contexts.h"
-#include "feature/descriptions.h"
+#include "feature/feature_split.h"
 #include "feature/language_simulator.h"
 #include "feature/scores.h"
 #include "train/fine_tune.h"
@@ -30,18 +30,10 @@ struct SimulatorTraining {
   // fires. Its classes are this feature's own where the piece is among its contexts, else 0.
   std::map<std::string, double> shares = {
       {"top", 0.3}, {"quantile", 0.2}, {"random", 0.1}, {"near miss", 0.2}, {"wrong", 0.2}};
-  int64_t descriptions = 1;          // of each feature the best that many; each piece has one of them
-  double minimum_score = 0;          // descriptions with a lower score are left out (one that was not simulated stays)
-  int64_t validation_features = 32;  // not trained on; the step that simulates them best is kept
-  int64_t held_out_features = 48;    // looked at in the end; all that are named are kept out of training
-  int64_t pieces_of_each_kind = 6;   // of those features
+  int64_t pieces_of_each_kind = 6;  // that validation and held-out features are measured with
 };
 Json simulator_training_to_json(const SimulatorTraining& training);
 void check_simulator_training(const SimulatorTraining& training);  // throws Error(usage)
-
-using FeatureId = std::pair<int64_t, int64_t>;  // layer, latent
-// The contexts of a feature, from wherever they are kept.
-using ContextReader = std::function<FeatureContexts(int64_t layer, int64_t latent)>;
 
 // What simulations are worth, for features with their own description and with another feature's.
 struct SimulatorQuality {
@@ -51,26 +43,10 @@ struct SimulatorQuality {
 Json quality_to_json(const SimulatorQuality& quality);
 SimulatorQuality parse_simulator_quality(const Json& json, const std::string& label);
 
-// A feature that can be learnt or scored.
-struct SimulatedFeature {
-  int64_t layer = 0, latent = 0;
-  std::vector<std::string> descriptions;  // the best first
-};
 // `pieces_of_each_kind` contexts of each feature. Shuffled: the description of another of the features that reads
 // otherwise; the same for every simulator.
-SimulatorQuality measure_simulator(const Simulator& simulator, const std::vector<SimulatedFeature>& features,
+SimulatorQuality measure_simulator(const Simulator& simulator, const std::vector<WordedFeature>& features,
                                    const ContextReader& contexts, int64_t pieces_of_each_kind, uint64_t seed);
-
-// Which features go where, and how many go nowhere.
-struct SimulatorSplit {
-  std::vector<SimulatedFeature> train, validation, held_out;
-  int64_t undescribed = 0;       // without description, or with none of the minimum score
-  int64_t silent = 0;            // whose contexts hold no activation
-  int64_t held_out_unknown = 0;  // named as held out and not among the features
-};
-// `held_out`: who is to be kept out; empty: `held_out_features` of them are drawn.
-SimulatorSplit split_features(const std::vector<DescribedFeature>& features, const std::vector<FeatureId>& held_out,
-                              const ContextReader& contexts, const SimulatorTraining& training);
 
 struct TrainedSimulator {
   bool was_complete = false;
@@ -82,9 +58,8 @@ struct TrainedSimulator {
 // Trains all weights of the model in `base_model` and writes a simulator's folder with run.json and log.jsonl, in the
 // published prompt and class tokens, without remapped ids. Resumes bit for bit from the last checkpoint; a complete
 // folder of the same settings is left alone. `target`: whose tokens the contexts hold, if not the base model's own.
-// `inputs` are what the features and contexts were read from. Throws Error if a split is empty, and for a loss that is
-// not finite.
-TrainedSimulator train_simulator(const fs::path& base_model, const Tokenizer* target, const SimulatorSplit& split,
+// `inputs` are what the features and contexts were read from. Throws Error for a loss that is not finite.
+TrainedSimulator train_simulator(const fs::path& base_model, const Tokenizer* target, const FeatureSplit& split,
                                  const ContextReader& contexts, const SimulatorTraining& training,
                                  std::vector<RunInput> inputs, const fs::path& folder,
                                  const std::function<void(const FineTuningProgress&)>& report);

@@ -84,6 +84,13 @@ void check_fine_tuning(const FineTuning& s) {
   parse_schedule(s.schedule);
 }
 
+Json fine_tuning_to_json(const FineTuning& s) {
+  return {{"steps", s.steps},         {"learning_rate", s.learning_rate},
+          {"muon_rate", s.muon_rate}, {"weight_decay", s.weight_decay},
+          {"clip_norm", s.clip_norm}, {"schedule", s.schedule},
+          {"warm_up", s.warm_up},     {"validate_every", s.validate_every}};
+}
+
 std::vector<Trainable> model_trainables(Model& model, const FineTuning& settings) {
   std::vector<Trainable> list;
   for (auto& [name, tensor] : parameters(model)) {

@@ -1,6 +1,7 @@
 // The loop of a fine-tuning: steps, validation, checkpoints, the best weights kept. What a step learns is the caller's.
 #pragma once
 
+#include "base/json.h"
 #include "model/model.h"
 #include "train/optimizer.h"
 
@@ -25,6 +26,7 @@ struct FineTuning {
 };
 // Throws Error(usage) for numbers out of range and an unknown schedule.
 void check_fine_tuning(const FineTuning& settings);
+Json fine_tuning_to_json(const FineTuning& settings);  // what determines the result: without checkpoint_every
 
 // Every weight of the model as something to train: the rule and rates of `settings` (embedding and head with AdamW).
 std::vector<Trainable> model_trainables(Model& model, const FineTuning& settings);
