@@ -1,6 +1,7 @@
 #include "experiment/recipe.h"
 
 #include "base/error.h"
+#include "sae/train.h"
 #include "train/pretrain.h"
 
 #include <algorithm>
@@ -84,7 +85,9 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
   const std::string kind = json_get<std::string>(json, "kind", label);
   if (kind != "patching" && kind != "ablation") {
     fail_usage("recipe", fmt::format("kind: got '{}', expected patching or ablation ({})", kind, label),
-               kind == "pretrain" ? "'introspect pretrain' runs it" : "");
+               kind == "pretrain" ? "'introspect pretrain' runs it"
+               : kind == "sae"    ? "'introspect sae train' runs it"
+                                  : "");
   }
   check_keys(json,
              {"kind", "title", "question", "weak", "target", kind == "patching" ? "records" : "questions", "dataset",
@@ -212,6 +215,8 @@ std::string validate_recipe(const fs::path& path) {
   const std::string kind = json_get<std::string>(json, "kind", path.string());
   if (kind == "pretrain") {
     check_pretrain_recipe(json, path.string());
+  } else if (kind == "sae") {
+    check_sae_recipe(json, path.string());
   } else {
     parse_recipe(json, path);
   }
