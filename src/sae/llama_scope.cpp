@@ -84,11 +84,9 @@ Sae load_llama_scope(const fs::path& folder) {
   sae.layout = "llama-scope";
   sae.place = read_place(settings, label);
   sae.model = read_model(settings, folder, label);
-  const double threshold = json_get_or<double>(settings, "jump_relu_threshold", 0.0, label);
+  double threshold = json_get_or<double>(settings, "jump_relu_threshold", 0.0, label);
   sae.kind = read_kind(settings, threshold, label);
-  if (sae.kind == SaeKind::jumprelu && (!std::isfinite(threshold) || !settings.contains("jump_relu_threshold"))) {
-    fail("llama-scope", fmt::format("jump_relu_threshold is missing or not finite ({})", label));
-  }
+  if (sae.kind == SaeKind::jumprelu) threshold = json_get<double>(settings, "jump_relu_threshold", label);
   const bool has_bias = json_get_or<bool>(settings, "use_decoder_bias", true, label);
   const bool with_norm = json_get<bool>(settings, "sparsity_include_decoder_norm", label);
   sae.subtract_decoder_bias = has_bias && json_get<bool>(settings, "apply_decoder_bias_to_pre_encoder", label);
