@@ -5,6 +5,7 @@
 #include "procedure/options.h"
 #include "procedure/records.h"
 #include "procedure/render.h"
+#include "text/wordnet.h"
 #include "train/fact_drawer.h"
 
 #include <algorithm>
@@ -192,6 +193,10 @@ std::vector<fs::path> expand_paths(const std::vector<std::string>& names, const 
   return files;
 }
 
+fs::path wordnet_folder(const Json& table, const fs::path& base) {
+  return base / json_get_or<std::string>(table, "folder", WordNet::default_folder, "recipe [[text]]");
+}
+
 }  // namespace
 
 std::unique_ptr<TextSource> file_source(const std::vector<fs::path>& files, const Tokenizer& tokenizer, int64_t context,
@@ -210,6 +215,7 @@ std::unique_ptr<TextSource> option_source(const fs::path& facts, const Tokenizer
 void check_text_tables(const Json& tables, const std::string& label) {
   static const std::map<std::string, std::set<std::string>> known = {
       {"files", {"paths", "max_bytes"}},
+      {"wordnet", {"folder"}},
       {"statements", {"facts", "object_weight"}},
       {"options", {"facts", "answer_weight", "prompt_weight"}},
       {"choices", {"facts", "prompt", "hint", "hinted_share", "hint_right_share", "choices"}}};
@@ -219,7 +225,7 @@ void check_text_tables(const Json& tables, const std::string& label) {
     const auto keys = known.find(kind);
     if (keys == known.end()) {
       fail_usage("corpus",
-                 fmt::format("kind: got '{}', expected files, statements, options or choices ({})", kind, label));
+                 fmt::format("kind: got '{}', expected files, wordnet, statements, options or choices ({})", kind, label));
     }
     if (kind == "choices") parse_choice_text(table, label);
     for (const auto& [key, value] : table.items()) {
@@ -238,6 +244,8 @@ std::vector<RunInput> text_inputs(const Json& tables, const fs::path& base) {
       for (const fs::path& path : expand_paths(json_get<std::vector<std::string>>(table, "paths", label), base)) {
         inputs.push_back({"text " + path.filename().string(), path});
       }
+    } else if (kind == "wordnet") {
+      inputs.push_back({kind, wordnet_folder(table, base) / "data.noun"});
     } else {
       inputs.push_back({kind, base / json_get<std::string>(table, "facts", label)});
     }
@@ -257,6 +265,8 @@ Mixture::Mixture(const Json& tables, const Tokenizer& tokenizer, int64_t context
       const auto paths = json_get<std::vector<std::string>>(table, "paths", label);
       const int64_t max_bytes = json_get_or<int64_t>(table, "max_bytes", int64_t{1} << 40, label);
       source = file_source(expand_paths(paths, base), tokenizer, context, max_bytes);
+    } else if (kind == "wordnet") {
+      source = gloss_source(wordnet_folder(table, base), tokenizer, context);
     } else if (kind == "statements") {
       const fs::path facts = base / json_get<std::string>(table, "facts", label);
       source = statement_source(facts, tokenizer, context, json_get_or<double>(table, "object_weight", 1.0, label));

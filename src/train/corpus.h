@@ -55,6 +55,10 @@ ChoiceTextSettings parse_choice_text(const Json& table, const std::string& label
 std::unique_ptr<TextSource> choice_source(const fs::path& facts, const Tokenizer& tokenizer, int64_t context,
                                           const ChoiceTextSettings& settings);
 
+// The glosses of WordNet with their words and example sentences (text/wordnet.h): 2 million tokens of general English on
+// a machine that has no other text.
+std::unique_ptr<TextSource> gloss_source(const fs::path& folder, const Tokenizer& tokenizer, int64_t context);
+
 // Throws Error for a table of an unknown kind or with an unknown key; reads no file.
 void check_text_tables(const Json& tables, const std::string& label);
 
@@ -62,7 +66,7 @@ void check_text_tables(const Json& tables, const std::string& label);
 // that is not there.
 std::vector<RunInput> text_inputs(const Json& tables, const fs::path& base);
 
-// The [[text]] tables of a recipe: kind ("files", "statements", "options", "choices"), weight, and what each kind
+// The [[text]] tables of a recipe: kind ("files", "wordnet", "statements", "options", "choices"), weight, and what each kind
 // needs. Relative paths are taken from `base`.
 class Mixture {
  public:

@@ -240,7 +240,7 @@ TEST_F(Corpus, ErrorsOfTheTables) {
     changed[index][key] = value;
     return error_of([&] { Mixture(changed, tokenizer(), 128, folder_.path(), 1); });
   };
-  EXPECT_TRUE(holds(with(0, "kind", "novels"), "'novels', expected files, statements, options or choices"));
+  EXPECT_TRUE(holds(with(0, "kind", "novels"), "'novels', expected files, wordnet, statements, options or choices"));
   EXPECT_TRUE(holds(with(0, "weight", 0), "weight"));
   EXPECT_TRUE(holds(with(0, "paths", {"nowhere.txt"}), "nowhere.txt"));
   EXPECT_TRUE(holds(with(1, "facts", "nowhere"), "nowhere"));
