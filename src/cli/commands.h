@@ -17,6 +17,7 @@ void add_questions_command(CLI::App& app);      // questions
 void add_step_commands(CLI::App& app);          // dataset, train, answer
 void add_evaluate_commands(CLI::App& app);      // evaluate, report
 void add_describe_commands(CLI::App& app);      // describe library
+void add_explain_command(CLI::App& app);        // explain
 void add_sae_train_command(CLI::App& app);      // sae train
 void add_project_command(CLI::App& app);        // project
 void add_run_commands(CLI::App& app);           // demo, run, recipe

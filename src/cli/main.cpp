@@ -40,6 +40,7 @@ int main(int argc, char** argv) {
   add_describe_commands(app);
   add_sae_train_command(app);
   add_project_command(app);
+  add_explain_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -51,7 +51,7 @@ void add_demo(CLI::App& app) {
       command->add_flag("--quick", options->quick, "a minute: few steps, few rows; its scores mean nothing");
   command->add_flag("--full", options->full, "all rows, a search of settings and three seeds: an hour")
       ->excludes(quick);
-  command->add_option("--task", options->task, "only patching, or only ablation");
+  command->add_option("--task", options->task, "only patching, ablation or features");
   command->add_option("--out", options->out, "folder of the run; what is complete there is kept")
       ->capture_default_str();
   command->add_option("--workers", options->workers, "explainers trained side by side (default: processor threads)");
@@ -72,12 +72,12 @@ void add_demo(CLI::App& app) {
                                               : "",
                               options->task.empty() ? "" : " --task " + options->task, out.string());
     std::vector<fs::path> recipes;
-    for (const char* task : {"patching", "ablation"}) {
+    for (const char* task : {"patching", "ablation", "features"}) {
       const fs::path recipe = home_folder() / "recipes" / fmt::format("{}-{}.toml", name, task);
       if (fs::exists(recipe) && (options->task.empty() || options->task == task)) recipes.push_back(recipe);
     }
     if (recipes.empty())
-      fail_usage("demo", fmt::format("--task: got '{}', expected patching or ablation", options->task));
+      fail_usage("demo", fmt::format("--task: got '{}', expected patching, ablation or features", options->task));
     // a task alone goes where it lies beside the other one
     walk(recipes, options->task.empty() ? out : out / options->task, options->workers, run, options->json);
   });

@@ -6,6 +6,7 @@
 #include "base/run_record.h"
 #include "cli/commands.h"
 #include "cli/home.h"
+#include "experiment/feature_steps.h"
 #include "experiment/recipe.h"
 #include "experiment/task_report.h"
 
@@ -51,6 +52,40 @@ void add_dataset_of(CLI::App& group, const std::string& kind, const char* what, 
   });
 }
 
+void add_dataset_of_features(CLI::App& group) {
+  struct Options {
+    std::string target, saes, descriptions, recipe = "demo-features", out;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = group.add_subcommand("features", "what makes the latents of SAEs fire, in words");
+  command->add_option("--target", options->target, "model folder (default: the recipe's)");
+  command->add_option("--sae", options->saes, "a SAE's folder, or one with a SAE in each subfolder (default: the recipe's)");
+  command->add_option("--descriptions", options->descriptions,
+                      "descriptions.jsonl that 'introspect describe' wrote (default: the recipe's)");
+  command->add_option("--recipe", options->recipe, "its [features] and [dataset] tables have the settings")
+      ->capture_default_str();
+  command->add_option("--out", options->out, "folder: contexts/, descriptions/ and dataset/ come to lie in it")->required();
+  command->footer("Example: introspect dataset features --target models/tiny-llama --sae models/tiny-llama-sae --out runs/f");
+  command->callback([options] {
+    Recipe recipe = read_recipe(find_recipe(options->recipe));
+    if (recipe.kind != "features") {
+      fail_usage("dataset", fmt::format("a recipe of the kind {}, expected features ({})", recipe.kind,
+                                        recipe.path.string()));
+    }
+    if (!options->target.empty()) {
+      recipe.target = options->target;
+      recipe.target_name = recipe.target.lexically_normal().filename().string();
+    }
+    if (!options->saes.empty()) recipe.features.saes = options->saes;
+    if (!options->descriptions.empty()) recipe.features.descriptions = options->descriptions;
+    feature_dataset_step(recipe, options->out);
+    const fs::path folder = fs::path(options->out) / "dataset";
+    const Dataset dataset = load_dataset(folder);
+    for (const std::string& line : data_lines(recipe, dataset)) std::printf("%s\n", line.c_str());
+    std::printf("%s: %s examples\n", folder.c_str(), dataset.info.at("counts").dump().c_str());
+  });
+}
+
 void add_dataset(CLI::App& app) {
   CLI::App* group = app.add_subcommand("dataset", "Make the ground truth that explainers learn");
   group->require_subcommand(1);
@@ -60,6 +95,7 @@ void add_dataset(CLI::App& app) {
   add_dataset_of(*group, "ablation", "what the answer becomes when the hint is taken out of the prompt",
                  "a folder of MMLU's CSV files, .csv, .jsonl, or a folder of facts",
                  "introspect dataset ablation --target MODEL --questions mmlu --recipe mmlu-ablation --out runs/hints");
+  add_dataset_of_features(*group);
 }
 
 void add_train(CLI::App& app) {

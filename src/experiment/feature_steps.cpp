@@ -177,7 +177,7 @@ void add_exemplars(Dataset& dataset, const Tokenizer& tokenizer,
     for (int64_t c = 0; c < std::min(kShown, tokens.size(1)); ++c) {
       lines.push_back(marked_piece(tokenizer, tokens[row][c].contiguous(), activations[row][c].contiguous()));
     }
-    example.attributes["exemplars"] = replace_invalid_utf8(fmt::format("{}", fmt::join(lines, "\n")));
+    example.attributes["exemplars"] = text::replace_invalid_utf8(fmt::format("{}", fmt::join(lines, "\n")));
   }
 }
 

@@ -55,7 +55,8 @@ std::string html_of(const NamedTable& table) {
   for (const std::vector<std::string>& line : table.lines) {
     body += "<tr>";
     for (size_t i = 0; i < line.size(); ++i) {
-      body += fmt::format(i == 0 ? "<th scope=\"row\">{}</th>" : "<td>{}</td>", escape_html(line[i]));
+      const std::string cell = escape_html(line[i]);
+      body += i == 0 ? "<th scope=\"row\">" + cell + "</th>" : "<td>" + cell + "</td>";
     }
     body += "</tr>\n";
   }
