@@ -5,8 +5,9 @@
 #include "cli/commands.h"
 #include "cli/home.h"
 #include "cli/score_table.h"
-#include "evaluate/floors.h"
 #include "evaluate/scores.h"
+#include "experiment/collect_rows.h"
+#include "experiment/feature_steps.h"
 #include "experiment/recipe.h"
 #include "experiment/steps.h"
 #include "experiment/task_report.h"
@@ -39,7 +40,7 @@ RowArgument parse_row(const std::string& text) {
 }
 
 // The rows that were named, and the floors that need no model.
-std::vector<Row> rows_of(const std::vector<std::string>& texts, const Dataset& dataset) {
+std::vector<Row> rows_of(const std::vector<std::string>& texts, const Recipe& recipe, const Dataset& dataset) {
   std::vector<Row> rows;
   for (const std::string& text : texts) {
     const RowArgument given = parse_row(text);
@@ -50,7 +51,7 @@ std::vector<Row> rows_of(const std::vector<std::string>& texts, const Dataset& d
     if (!row) row = &rows.emplace_back(Row{given.explainer, given.condition, {}});
     row->seeds.push_back(load_answers(given.answers));
   }
-  for (Row& floor : floor_rows(dataset)) rows.push_back(std::move(floor));
+  for (Row& floor : rows_without_model(recipe, dataset)) rows.push_back(std::move(floor));
   return rows;
 }
 
@@ -67,23 +68,34 @@ std::vector<RunInput> inputs_of(const std::string& dataset, const std::vector<st
   return inputs;
 }
 
+// What simulates answers about features; null for other tasks.
+std::shared_ptr<const FeatureScorer> scorer_of(const Recipe& recipe, const Dataset& dataset, const fs::path& folder) {
+  return recipe.kind == "features" ? feature_scorer(recipe, dataset, folder) : nullptr;
+}
+
 void add_evaluate(CLI::App& app) {
   struct Options {
-    std::string dataset, out;
+    std::string recipe, dataset, out;
     std::vector<std::string> rows;
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("evaluate", "Score answers against the ground truth and the floors");
   command->add_option("--dataset", options->dataset, "folder of the data set")->required();
   command->add_option("--row", options->rows, row_help)->required();
+  command->add_option(
+      "--recipe", options->recipe,
+      "features: its target and facts are those of the descriptions (default: the demo's for the task)");
   command->add_option("--out", options->out, "folder of scores.json and comparisons.json")->required();
   command->footer(
       "Example: introspect evaluate --dataset runs/patches --row self:trained=runs/answers/answers.jsonl "
       "--out runs/scores");
   command->callback([options] {
     const Dataset dataset = load_dataset(options->dataset);
-    print_score_table(evaluate_step(dataset, rows_of(options->rows, dataset), {{"rows", row_names_of(options->rows)}},
-                                    inputs_of(options->dataset, options->rows), options->out));
+    const Recipe recipe = read_recipe(find_recipe(options->recipe, dataset.task));
+    const auto features = scorer_of(recipe, dataset, options->dataset);
+    print_score_table(evaluate_step(dataset, rows_of(options->rows, recipe, dataset),
+                                    {{"rows", row_names_of(options->rows)}}, inputs_of(options->dataset, options->rows),
+                                    options->out, features.get()));
   });
 }
 
@@ -115,10 +127,11 @@ void add_report(CLI::App& app) {
     if (record.state() != StepState::complete) {
       const TaskResult result{dataset,
                               {},
-                              rows_of(options->rows, dataset),
+                              rows_of(options->rows, recipe, dataset),
                               load_scores(scores / "scores.json"),
                               load_comparisons(scores / "comparisons.json"),
-                              {}};
+                              {},
+                              scorer_of(recipe, dataset, options->dataset)};
       write_report(report_of(recipe, result,
                              fmt::format("introspect report --recipe {} --dataset {} --scores {} --row ... --out {}",
                                          recipe.path.string(), options->dataset, options->scores, options->out)),

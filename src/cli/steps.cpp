@@ -59,18 +59,21 @@ void add_dataset_of_features(CLI::App& group) {
   auto options = std::make_shared<Options>();
   CLI::App* command = group.add_subcommand("features", "what makes the latents of SAEs fire, in words");
   command->add_option("--target", options->target, "model folder (default: the recipe's)");
-  command->add_option("--sae", options->saes, "a SAE's folder, or one with a SAE in each subfolder (default: the recipe's)");
+  command->add_option("--sae", options->saes,
+                      "a SAE's folder, or one with a SAE in each subfolder (default: the recipe's)");
   command->add_option("--descriptions", options->descriptions,
                       "descriptions.jsonl that 'introspect describe' wrote (default: the recipe's)");
   command->add_option("--recipe", options->recipe, "its [features] and [dataset] tables have the settings")
       ->capture_default_str();
-  command->add_option("--out", options->out, "folder: contexts/, descriptions/ and dataset/ come to lie in it")->required();
-  command->footer("Example: introspect dataset features --target models/tiny-llama --sae models/tiny-llama-sae --out runs/f");
+  command->add_option("--out", options->out, "folder: contexts/, descriptions/ and dataset/ come to lie in it")
+      ->required();
+  command->footer(
+      "Example: introspect dataset features --target models/tiny-llama --sae models/tiny-llama-sae --out runs/f");
   command->callback([options] {
     Recipe recipe = read_recipe(find_recipe(options->recipe));
     if (recipe.kind != "features") {
-      fail_usage("dataset", fmt::format("a recipe of the kind {}, expected features ({})", recipe.kind,
-                                        recipe.path.string()));
+      fail_usage("dataset",
+                 fmt::format("a recipe of the kind {}, expected features ({})", recipe.kind, recipe.path.string()));
     }
     if (!options->target.empty()) {
       recipe.target = options->target;

@@ -26,7 +26,8 @@ void add_answers(std::vector<Row>& rows, const std::string& explainer, const std
 }
 
 // The nearest neighbours among what each variant learnt, and the true answers.
-void add_feature_floors(const Recipe& recipe, const Dataset& dataset, std::vector<Row>& rows) {
+std::vector<Row> feature_floors(const Recipe& recipe, const Dataset& dataset) {
+  std::vector<Row> rows;
   for (const Variant& variant : recipe.variants) {
     const bool plain = variant.condition == "trained";
     if (!plain && variant.training.examples == 0) continue;
@@ -41,9 +42,14 @@ void add_feature_floors(const Recipe& recipe, const Dataset& dataset, std::vecto
   }
   rows.push_back({"none", "gold", {gold_answers(dataset)}});
   rows.push_back({"none", "most_frequent_answer", {most_frequent_floor(dataset)}});
+  return rows;
 }
 
 }  // namespace
+
+std::vector<Row> rows_without_model(const Recipe& recipe, const Dataset& dataset) {
+  return recipe.kind == "features" ? feature_floors(recipe, dataset) : floor_rows(dataset);
+}
 
 std::vector<Row> collect_rows(const Recipe& recipe, const std::vector<AnswerJob>& jobs, const Dataset& dataset,
                               const FeatureScorer* features, const fs::path& out) {
@@ -65,11 +71,7 @@ std::vector<Row> collect_rows(const Recipe& recipe, const std::vector<AnswerJob>
                     fmt::format("selfie_best_of_{}", selfie.size()),
                     {best_of(dataset, selfie, *features)}});
   }
-  if (recipe.kind == "features") {
-    add_feature_floors(recipe, dataset, rows);
-  } else {
-    for (Row& floor : floor_rows(dataset)) rows.push_back(std::move(floor));
-  }
+  for (Row& floor : rows_without_model(recipe, dataset)) rows.push_back(std::move(floor));
   return rows;
 }
 

@@ -131,6 +131,8 @@ std::vector<OtherDirection> other_directions(const Recipe& recipe, const Context
       if (own.empty()) continue;
       std::vector<FeatureContexts> contexts = contexts_of_directions(pool, layer, at::stack(rows));
       for (size_t i = 0; i < own.size(); ++i) {
+        // activations below 0 count as 0, as in the published score: descriptions say where, not where not
+        contexts[i].activations = contexts[i].activations.clamp_min(0);
         DescribedFeature described{layer, -1, search.describe(contexts[i])};
         others.push_back({kind, own[i]->from, own[i]->vector, std::move(contexts[i]), std::move(described)});
       }
