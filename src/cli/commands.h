@@ -16,6 +16,7 @@ void add_ablate_command(CLI::App& app);         // ablate
 void add_questions_command(CLI::App& app);      // questions
 void add_step_commands(CLI::App& app);          // dataset, train, answer
 void add_evaluate_commands(CLI::App& app);      // evaluate, report
+void add_contexts_command(CLI::App& app);       // contexts, contexts merge, contexts show
 void add_project_command(CLI::App& app);        // project
 void add_run_commands(CLI::App& app);           // demo, run, recipe
 
