@@ -19,6 +19,7 @@ void add_evaluate_commands(CLI::App& app);      // evaluate, report
 void add_describe_commands(CLI::App& app);      // describe library
 void add_explain_command(CLI::App& app);        // explain
 void add_sae_train_command(CLI::App& app);      // sae train
+void add_contexts_command(CLI::App& app);       // contexts, contexts merge, contexts show
 void add_project_command(CLI::App& app);        // project
 void add_run_commands(CLI::App& app);           // demo, run, recipe
 

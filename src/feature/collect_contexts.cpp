@@ -245,7 +245,7 @@ CollectResult collect_contexts(const Model& model, const Tokenizer& tokenizer, c
     if (!ended) check_interrupt("contexts");
   }
   progress.finish();
-  if (pass <= 1 && result.text_tokens == 0) {
+  if (result.text_tokens == 0) {
     fail("contexts", "the text holds no piece: it is empty or shorter than 4 tokens");
   }
 

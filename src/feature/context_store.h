@@ -38,9 +38,9 @@ class ContextStore {
   std::vector<int64_t> layers() const;
   int64_t latents(int64_t layer) const;
 
-  // Top, quantile (highest part first), near-miss and random pieces, each piece once, under the first of these kinds
-  // that it belongs to. C is 0 for nothing but of a latent that never fired nor came near: random ones are always
-  // there.
+  // Top, quantile (highest part first), near-miss and random pieces: each piece once, under the first of these kinds
+  // that it belongs to, so that no context stands in two halves of a list. A latent that never fired has near misses
+  // and random pieces alone.
   FeatureContexts contexts(int64_t layer, int64_t latent) const;
   at::Tensor firing_rate(int64_t layer) const;  // [L] float32, share of positions
   at::Tensor maximum(int64_t layer) const;      // [L] float32
