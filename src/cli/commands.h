@@ -16,7 +16,8 @@ void add_ablate_command(CLI::App& app);         // ablate
 void add_questions_command(CLI::App& app);      // questions
 void add_step_commands(CLI::App& app);          // dataset, train, answer
 void add_evaluate_commands(CLI::App& app);      // evaluate, report
-void add_sae_train_command(CLI::App& app);      // sae train
+void add_sae_commands(CLI::App& app);           // sae info, sae train
+void add_sae_train(CLI::App& sae);              // its part of the group
 void add_project_command(CLI::App& app);        // project
 void add_run_commands(CLI::App& app);           // demo, run, recipe
 
