@@ -13,8 +13,8 @@ namespace introspect {
 
 namespace {
 
-// Pre-activations held at once.
-constexpr int64_t kScoresAtOnce = int64_t{1} << 22;
+// Pre-activations held at once: 2 MB, which the processor's cache holds and the allocator keeps.
+constexpr int64_t kScoresAtOnce = int64_t{1} << 19;
 // How far a pre-activation of bfloat16 products may be from the exact one, for inputs of norm sqrt(D), generously.
 constexpr double kRoundingMargin = 0.1;
 
@@ -130,7 +130,7 @@ SaeLoss sae_loss(const SaeWeights& w, const SaeLossSettings& s, const at::Tensor
     float* gradient = loss.gradient.threshold.data_ptr<float>();
     for (size_t e = 0; e < pre.size(); ++e) {
       const int32_t latent = rows.latent[e];
-      if (std::abs(pre[e] - threshold[latent]) >= 0.5 * s.bandwidth) continue;
+      if (pre[e] <= 0 || std::abs(pre[e] - threshold[latent]) >= 0.5 * s.bandwidth) continue;
       gradient[latent] -= static_cast<float>((threshold[latent] * flow[e] + each) / s.bandwidth);
     }
   }

@@ -3,7 +3,8 @@
 //
 //   reconstruction   mean over positions of |x - x̂|² / D
 //   jumprelu         + sparsity_weight (L0 / l0_target - 1)², L0 the mean number of active latents; thresholds learn by
-//                    straight-through estimates in a window of `bandwidth` (Rajamanoharan et al. 2024, "Jumping ahead")
+//                    straight-through estimates from what lies within half a `bandwidth` of them and above 0
+//                    (Rajamanoharan et al. 2024, "Jumping ahead")
 //   dead latents     + auxiliary_weight |e - ê|² / |e|², where e = x - x̂ is what is missing, a constant here, and ê is
 //                    made of the auxiliary_k dead latents with the largest max(0, pre) (Gao et al. 2024, AuxK)
 #pragma once
@@ -44,7 +45,7 @@ struct SaeLoss {
   SaeWeights gradient;         // of the sum of the three terms; threshold only for jumprelu
 };
 
-// x [N, D] float32; `dead` [M] int64, ascending: the latents that the auxiliary term may use. Memory: 16 MB of
+// x [N, D] float32; `dead` [M] int64, ascending: the latents that the auxiliary term may use. Memory: 2 MB of
 // pre-activations at a time, and the entries.
 SaeLoss sae_loss(const SaeWeights& weights, const SaeLossSettings& settings, const at::Tensor& x,
                  const at::Tensor& dead);
