@@ -20,6 +20,8 @@ void add_describe_commands(CLI::App& app);      // describe library
 void add_explain_command(CLI::App& app);        // explain
 void add_sae_train_command(CLI::App& app);      // sae train
 void add_contexts_command(CLI::App& app);       // contexts, contexts merge, contexts show
+void add_sae_commands(CLI::App& app);           // sae info, sae train
+void add_sae_train(CLI::App& sae);              // its part of the group
 void add_project_command(CLI::App& app);        // project
 void add_run_commands(CLI::App& app);           // demo, run, recipe
 

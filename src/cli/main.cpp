@@ -40,6 +40,7 @@ int main(int argc, char** argv) {
   add_describe_commands(app);
   add_sae_train_command(app);
   add_contexts_command(app);
+  add_sae_commands(app);
   add_project_command(app);
   add_explain_command(app);
   try {

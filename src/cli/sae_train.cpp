@@ -47,14 +47,10 @@ void print(const SaeTrainResult& result) {
 
 }  // namespace
 
-void add_sae_train_command(CLI::App& app) {
-  const auto groups = app.get_subcommands([](const CLI::App* each) { return each->get_name() == "sae"; });
-  CLI::App* group =
-      groups.empty() ? app.add_subcommand("sae", "Sparse autoencoders: reading and training") : groups.front();
-  group->require_subcommand(1);
+void add_sae_train(CLI::App& sae) {
   auto options = std::make_shared<SaeTrainOptions>();
   CLI::App* command =
-      group->add_subcommand("train", "Train SAEs on the residual stream of a model, several layers at once");
+      sae.add_subcommand("train", "Train SAEs on the residual stream of a model, several layers at once");
   command->add_option("recipe", options->recipe, "TOML file; recipes/sae/*.toml explain every key")->required();
   command->add_option("--out", options->out, "folder of the SAEs (layer-N/); resumes what is unfinished there")
       ->required();
@@ -71,10 +67,10 @@ void add_sae_train_command(CLI::App& app) {
     });
     if (options->json) {
       Json saes = Json::array();
-      for (const TrainedSae& sae : result.saes) {
-        Json each = report_to_json(sae.report);
-        each["layer"] = sae.layer;
-        each["dead_share_in_training"] = sae.dead_share;
+      for (const TrainedSae& trained : result.saes) {
+        Json each = report_to_json(trained.report);
+        each["layer"] = trained.layer;
+        each["dead_share_in_training"] = trained.dead_share;
         saes.push_back(each);
       }
       std::printf("%s\n",

@@ -296,6 +296,34 @@ TEST_F(SaeTraining, SeedsDecide) {
   EXPECT_NE(bytes("a"), bytes("c"));
 }
 
+#ifdef INTROSPECT_BINARY
+TEST_F(SaeTraining, TheCommandTrainsAndSaysHowGood) {
+  recipe("r.toml");
+  const auto command = [&](const std::string& arguments) {
+    const std::string line = fmt::format("{} sae train {} --threads 1 > {} 2> {}", INTROSPECT_BINARY, arguments,
+                                         (folder_ / "out").string(), (folder_ / "error").string());
+    const int status = std::system(line.c_str());
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  };
+  const std::string file = (folder_ / "r.toml").string(), out = " --out " + (folder_ / "c").string();
+  EXPECT_EQ(command(file), 2) << "no --out";
+  EXPECT_EQ(command(file + out + " --layers 7"), 2);
+  EXPECT_TRUE(holds(read_text(folder_ / "error"), "the target has layers 0 to 2"));
+  fs::remove_all(folder_ / "c");
+  ASSERT_EQ(command(file + out + " --layers 1 --tokens 300 --seed 3 --json"), 0) << read_text(folder_ / "error");
+  const Json json = read_json(folder_ / "out");
+  EXPECT_EQ(json["steps"], 3);
+  ASSERT_EQ(json["saes"].size(), 1u);
+  EXPECT_EQ(json["saes"][0]["layer"], 1);
+  EXPECT_TRUE(json["saes"][0]["explained_variance"].is_number());
+  const Json config = read_json(folder_ / "c/layer-1/cfg.json");
+  EXPECT_EQ(config["training_tokens"], 300);
+  EXPECT_EQ(config["seed"], 3);
+  ASSERT_EQ(command(file + out + " --layers 1 --tokens 300 --seed 3"), 0);
+  EXPECT_TRUE(holds(read_text(folder_ / "out"), "is complete; nothing to do"));
+}
+#endif
+
 TEST_F(SaeTraining, RecipeErrors) {
   const std::string good = read_text(recipe("good.toml"));
   EXPECT_NO_THROW(read_sae_recipe(folder_ / "good.toml"));
