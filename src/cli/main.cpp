@@ -39,6 +39,8 @@ int main(int argc, char** argv) {
   add_questions_command(app);
   add_describe_commands(app);
   add_sae_train_command(app);
+  add_simulator_commands(app);
+  add_reconstructor_commands(app);
   add_project_command(app);
   try {
     app.parse(argc, argv);

@@ -1,6 +1,7 @@
 // Which described features something is trained on, validated on, and measured with in the end.
 #pragma once
 
+#include "base/json.h"
 #include "feature/contexts.h"
 #include "feature/descriptions.h"
 
