@@ -43,6 +43,13 @@ void print_quality(const SimulatorQuality& quality) {
   print_summary("  with another's description", quality.published_shuffled);
 }
 
+// Whose tokens the contexts hold: the folder named, or the store itself, if it has a tokenizer.
+std::optional<fs::path> target_folder(const std::string& named, const std::string& contexts) {
+  if (!named.empty()) return named;
+  if (fs::exists(fs::path(contexts) / "tokenizer.json")) return contexts;
+  return std::nullopt;
+}
+
 struct TrainOptions {
   std::string model, descriptions, contexts, held_out, target, out;
   SimulatorTraining training;
@@ -60,9 +67,9 @@ void train(const TrainOptions& options) {
     inputs.push_back({"held_out", options.held_out});
   }
   std::optional<Tokenizer> target;
-  if (!options.target.empty()) {
-    target = Tokenizer::open(options.target);
-    inputs.push_back({"target_tokenizer", fs::path(options.target) / "tokenizer.json"});
+  if (const auto folder = target_folder(options.target, options.contexts)) {
+    target = Tokenizer::open(*folder);
+    inputs.push_back({"target_tokenizer", *folder / "tokenizer.json"});
   }
   const FeatureSplit split = split_features(load_descriptions(options.descriptions), held_out, contexts, options.split);
   if (!options.json) {
@@ -115,7 +122,7 @@ void add_train(CLI::App& group) {
   command->add_option("--held-out", options->held_out,
                       "JSONL with the layer and latent of features that must not be learnt (default: drawn)");
   command->add_option("--target", options->target,
-                      "folder of the model whose features they are, if its tokenizer is not MODEL's");
+                      "folder of the model whose features they are (default: the store's own tokenizer)");
   command->add_option("--steps", f.steps, "of the optimiser")->capture_default_str();
   command->add_option("--batch", t.batch, "pieces of text a step")->capture_default_str();
   command->add_option("--learning-rate", f.learning_rate, "AdamW")->capture_default_str();
@@ -184,7 +191,8 @@ void score(ScoreOptions& options) {
   const ContextStore store = ContextStore::open(options.contexts);
   LanguageSimulator simulator = LanguageSimulator::open(options.simulator);
   simulator.compute = choose_compute(options.compute);
-  if (!options.target.empty() && simulator.set_target(Tokenizer::open(options.target)) && !options.json) {
+  const auto target = target_folder(options.target, options.contexts);
+  if (target && simulator.set_target(Tokenizer::open(*target)) && !options.json) {
     std::printf(
         "the text is tokenised anew: a token of the target takes the highest value of those it shares bytes "
         "with\n");
@@ -240,7 +248,7 @@ void add_score(CLI::App& group) {
   command->add_option("--contexts", options->contexts, "a context store of the features")->required();
   command->add_option("--only", options->only, "JSONL with the layer and latent of features: no others");
   command->add_option("--target", options->target,
-                      "folder of the model whose features they are, if its tokenizer is not the simulator's");
+                      "folder of the model whose features they are (default: the store's own tokenizer)");
   command->add_option("--limit", options->limit, "only the first so many features");
   command->add_option("--items", options->detection.items, "pieces of each side that detection and fuzzing ask about")
       ->capture_default_str();
