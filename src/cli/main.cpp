@@ -41,6 +41,8 @@ int main(int argc, char** argv) {
   add_sae_train_command(app);
   add_contexts_command(app);
   add_sae_commands(app);
+  add_simulator_commands(app);
+  add_reconstructor_commands(app);
   add_project_command(app);
   add_explain_command(app);
   try {

@@ -254,7 +254,8 @@ SimulatorQuality parse_simulator_quality(const Json& json, const std::string& la
 }
 
 SimulatorQuality measure_simulator(const Simulator& simulator, const std::vector<WordedFeature>& features,
-                                   const ContextReader& contexts, int64_t pieces_of_each_kind, uint64_t seed) {
+                                   const ContextReader& contexts, int64_t pieces_of_each_kind, uint64_t seed,
+                                   const std::function<void(size_t index)>& measured) {
   std::vector<FeatureScore> scores[4];
   const std::vector<std::string> shuffled = shuffled_descriptions(features, seed);
   for (size_t i = 0; i < features.size(); ++i) {
@@ -266,6 +267,7 @@ SimulatorQuality measure_simulator(const Simulator& simulator, const std::vector
     scores[1].push_back(own.with_sign);
     scores[2].push_back(other.published);
     scores[3].push_back(other.with_sign);
+    if (measured) measured(i);
   }
   return {summarise(scores[0]), summarise(scores[1]), summarise(scores[2]), summarise(scores[3])};
 }

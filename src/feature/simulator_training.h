@@ -44,9 +44,10 @@ Json quality_to_json(const SimulatorQuality& quality);
 SimulatorQuality parse_simulator_quality(const Json& json, const std::string& label);
 
 // `pieces_of_each_kind` contexts of each feature. Shuffled: the description of another of the features that reads
-// otherwise; the same for every simulator.
+// otherwise; the same for every simulator. `measured` is told each feature that is done.
 SimulatorQuality measure_simulator(const Simulator& simulator, const std::vector<WordedFeature>& features,
-                                   const ContextReader& contexts, int64_t pieces_of_each_kind, uint64_t seed);
+                                   const ContextReader& contexts, int64_t pieces_of_each_kind, uint64_t seed,
+                                   const std::function<void(size_t index)>& measured = {});
 
 struct TrainedSimulator {
   bool was_complete = false;
