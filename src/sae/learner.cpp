@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/random.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include <ATen/Functions.h>
@@ -69,8 +70,9 @@ void SaeLearner::begin(const at::Tensor& states) {
   scale_ = std::sqrt(static_cast<double>(exact.size(1)) / variance);
   weights_.decoder_bias.copy_(mean * scale_);
   if (!weights_.threshold.defined()) return;
-  // the value that the wanted share of pre-activations is above
-  const at::Tensor few = exact.narrow(0, 0, std::min<int64_t>(1024, exact.size(0))).to(at::kFloat) * scale_;
+  // the value that the wanted share of pre-activations is above; some million of them tell it
+  const int64_t rows = std::clamp<int64_t>((int64_t{1} << 21) / settings_.latents, 16, 1024);
+  const at::Tensor few = exact.narrow(0, 0, std::min(rows, exact.size(0))).to(at::kFloat) * scale_;
   const at::Tensor pre = at::linear(few - weights_.decoder_bias, weights_.encoder).flatten();
   const double share = std::min(0.5, kFirstActive * settings_.loss.l0_target / static_cast<double>(settings_.latents));
   const int64_t rank = std::max<int64_t>(1, static_cast<int64_t>((1 - share) * static_cast<double>(pre.numel())));
