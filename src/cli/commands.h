@@ -16,6 +16,9 @@ void add_ablate_command(CLI::App& app);         // ablate
 void add_questions_command(CLI::App& app);      // questions
 void add_step_commands(CLI::App& app);          // dataset, train, answer
 void add_evaluate_commands(CLI::App& app);      // evaluate, report
+void add_judge_command(CLI::App& app);          // judge
+void add_describe_model(CLI::App& group);       // describe model
+void add_describe_import(CLI::App& group);      // describe import
 void add_project_command(CLI::App& app);        // project
 void add_run_commands(CLI::App& app);           // demo, run, recipe
 

@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
   add_facts_command(app);
   add_ablate_command(app);
   add_questions_command(app);
+  add_judge_command(app);
   add_project_command(app);
   try {
     app.parse(argc, argv);
