@@ -26,8 +26,6 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.failure_message(CLI::FailureMessage::help);
   add_run_commands(app);
-  add_step_commands(app);
-  add_evaluate_commands(app);
   add_tokenize_commands(app);
   add_chat_template_command(app);
   add_pretrain_command(app);
@@ -37,14 +35,16 @@ int main(int argc, char** argv) {
   add_facts_command(app);
   add_ablate_command(app);
   add_questions_command(app);
-  add_describe_commands(app);
-  add_sae_train_command(app);
-  add_contexts_command(app);
   add_sae_commands(app);
+  add_contexts_command(app);
+  add_describe_commands(app);
   add_simulator_commands(app);
   add_reconstructor_commands(app);
-  add_project_command(app);
+  add_judge_command(app);
+  add_step_commands(app);
   add_explain_command(app);
+  add_evaluate_commands(app);
+  add_project_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
