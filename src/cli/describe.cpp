@@ -163,6 +163,8 @@ void add_describe_commands(CLI::App& app) {
   CLI::App* group = app.add_subcommand("describe", "Ground-truth descriptions of features");
   group->require_subcommand(1);
   add_describe_library(*group);
+  add_describe_model(*group);
+  add_describe_import(*group);
 }
 
 }  // namespace introspect
