@@ -11,7 +11,7 @@ namespace introspect {
 
 namespace {
 
-constexpr std::array<std::string_view, static_cast<size_t>(Place::count)> place_phrases = {
+constexpr std::array<std::string_view, static_cast<size_t>(TextPlace::count)> place_phrases = {
     "at the start of a text",
     "at the second token of a text",
     "at the third token of a text",
@@ -33,20 +33,20 @@ constexpr std::array<std::string_view, static_cast<size_t>(Place::count)> place_
 
 }  // namespace
 
-std::string_view place_phrase(Place place) {
+std::string_view place_phrase(TextPlace place) {
   return place_phrases.at(static_cast<size_t>(place));
 }
 
-bool is_position(Place place) {
+bool is_position(TextPlace place) {
   switch (place) {
-    case Place::quotation:
-    case Place::brackets:
-    case Place::option_list:
-    case Place::behind_options:
-    case Place::first_option:
-    case Place::second_option:
-    case Place::later_option:
-    case Place::said_before:
+    case TextPlace::quotation:
+    case TextPlace::brackets:
+    case TextPlace::option_list:
+    case TextPlace::behind_options:
+    case TextPlace::first_option:
+    case TextPlace::second_option:
+    case TextPlace::later_option:
+    case TextPlace::said_before:
       return false;
     default:
       return true;

@@ -42,8 +42,8 @@ enum class ConditionType { after, before, two_after, same_sentence, place };
 
 struct Condition {
   ConditionType type = ConditionType::place;
-  WordSet set;                      // all but place
-  Place place = Place::text_start;  // place
+  WordSet set;                              // all but place
+  TextPlace place = TextPlace::text_start;  // place
   auto operator<=>(const Condition&) const = default;
 };
 
@@ -89,8 +89,8 @@ class DescriptionLibrary {
 // Every kind, in the order in which a search prefers them (library_search.h).
 const std::vector<std::string>& description_kinds();
 
-std::string_view place_phrase(Place place);
-bool is_position(Place place);  // else it is a context
+std::string_view place_phrase(TextPlace place);
+bool is_position(TextPlace place);  // else it is a context
 
 // Quoted, with \" \\ \n \r \t, and \xNN for bytes that are no UTF-8.
 std::string quoted_piece(std::string_view bytes);

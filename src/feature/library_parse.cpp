@@ -160,10 +160,10 @@ class Parser {
 
   std::optional<Condition> condition() {
     Condition condition;
-    for (int place = 0; place < static_cast<int>(Place::count); ++place) {
-      if (rest_ == place_phrase(static_cast<Place>(place))) {
+    for (int place = 0; place < static_cast<int>(TextPlace::count); ++place) {
+      if (rest_ == place_phrase(static_cast<TextPlace>(place))) {
         rest_ = {};
-        condition.place = static_cast<Place>(place);
+        condition.place = static_cast<TextPlace>(place);
         return condition;
       }
     }

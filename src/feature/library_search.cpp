@@ -156,8 +156,8 @@ std::shared_ptr<const LibrarySearch::Annotated> LibrarySearch::annotate(std::spa
       std::sort(in_sentence.begin(), in_sentence.end());
       in_sentence.erase(std::unique(in_sentence.begin(), in_sentence.end()), in_sentence.end());
       add(in_sentence, is_same_sentence);
-      for (uint32_t place = 0; place < static_cast<uint32_t>(Place::count); ++place) {
-        if (text.at(static_cast<int>(t), static_cast<Place>(place))) codes.push_back(code_of(place, is_place));
+      for (uint32_t place = 0; place < static_cast<uint32_t>(TextPlace::count); ++place) {
+        if (text.at(static_cast<int>(t), static_cast<TextPlace>(place))) codes.push_back(code_of(place, is_place));
       }
     }
     annotated->offsets.push_back(static_cast<uint32_t>(codes.size()));
@@ -169,7 +169,7 @@ Predicate LibrarySearch::predicate(uint32_t code) const {
   Predicate predicate;
   const Role role = role_of(code);
   if (role == is_place) {
-    predicate.condition = Condition{ConditionType::place, {}, static_cast<Place>(set_of(code))};
+    predicate.condition = Condition{ConditionType::place, {}, static_cast<TextPlace>(set_of(code))};
     return predicate;
   }
   const WordSet& set = interned_[set_of(code)];

@@ -54,7 +54,7 @@ bool is_capital(std::string_view word) {
   return !word.empty() && word[0] >= 'A' && word[0] <= 'Z';
 }
 
-constexpr uint32_t bit(Place place) {
+constexpr uint32_t bit(TextPlace place) {
   return 1u << static_cast<int>(place);
 }
 
@@ -67,13 +67,15 @@ void mark_option_lists(TextWords& text) {
   int option = 0;
   for (size_t w = 0; w < text.words.size(); ++w) {
     if (inside && is(w, "and") && is(w + 1, "nothing")) inside = false, behind = true;
-    uint32_t bits = behind ? bit(Place::behind_options) : 0;
+    uint32_t bits = behind ? bit(TextPlace::behind_options) : 0;
     if (inside) {
-      bits |= bit(Place::option_list);
+      bits |= bit(TextPlace::option_list);
       if (is(w, "or")) {
         ++option;
       } else {
-        bits |= bit(option == 0 ? Place::first_option : option == 1 ? Place::second_option : Place::later_option);
+        bits |= bit(option == 0   ? TextPlace::first_option
+                    : option == 1 ? TextPlace::second_option
+                                  : TextPlace::later_option);
       }
     }
     for (int t = text.words[w].first; t <= text.words[w].last; ++t) text.places[static_cast<size_t>(t)] |= bits;
@@ -87,7 +89,7 @@ void mark_said_before(TextWords& text) {
   std::unordered_set<std::string_view> seen;
   for (const Word& word : text.words) {
     if (word.kind != WordKind::letters || seen.insert(word.lower).second) continue;
-    for (int t = word.first; t <= word.last; ++t) text.places[static_cast<size_t>(t)] |= bit(Place::said_before);
+    for (int t = word.first; t <= word.last; ++t) text.places[static_cast<size_t>(t)] |= bit(TextPlace::said_before);
   }
 }
 
@@ -158,11 +160,11 @@ TextWords WordSplitter::split(std::span<const int32_t> tokens) const {
     }
     const Piece& piece = pieces_[static_cast<size_t>(tokens[t])];
     uint32_t& places = text.places[t];
-    if (t == 1) places |= bit(Place::text_start);
-    if (t == 2) places |= bit(Place::text_second);
-    if (t == 3) places |= bit(Place::text_third);
-    if (t <= 8) places |= bit(Place::near_text_start);
-    if (t >= 65) places |= bit(Place::far_into_text);
+    if (t == 1) places |= bit(TextPlace::text_start);
+    if (t == 2) places |= bit(TextPlace::text_second);
+    if (t == 3) places |= bit(TextPlace::text_third);
+    if (t <= 8) places |= bit(TextPlace::near_text_start);
+    if (t >= 65) places |= bit(TextPlace::far_into_text);
     if (piece.special) {
       before = nullptr;
       blanks_begin = -1;
@@ -195,15 +197,15 @@ TextWords WordSplitter::split(std::span<const int32_t> tokens) const {
     const bool opens = piece.opens_quote || (piece.bare_quote && !quotation && (!before || before->line_break));
     const bool closes = piece.closes_quote || (piece.bare_quote && !opens);
     if (opens) quotation = true;
-    if (quotation) places |= bit(Place::quotation);
+    if (quotation) places |= bit(TextPlace::quotation);
     if (closes || piece.blank_line) quotation = false;
     if (piece.bytes.find('(') != std::string::npos) brackets = true;
-    if (brackets) places |= bit(Place::brackets);
+    if (brackets) places |= bit(TextPlace::brackets);
     if (piece.bytes.find(')') != std::string::npos || piece.blank_line) brackets = false;
 
     const bool first_of_text = t == 1 && is_capital(piece.core);
-    if (of_letters && (sentence_begins || first_of_text)) places |= bit(Place::sentence_start);
-    if (piece.kind != WordKind::blank && line_begins) places |= bit(Place::line_start);
+    if (of_letters && (sentence_begins || first_of_text)) places |= bit(TextPlace::sentence_start);
+    if (piece.kind != WordKind::blank && line_begins) places |= bit(TextPlace::line_start);
     if (of_letters) sentence_begins = false;
     if (piece.kind != WordKind::blank) line_begins = false;
     sentence_begins |= piece.ends_sentence || piece.blank_line;
@@ -213,12 +215,12 @@ TextWords WordSplitter::split(std::span<const int32_t> tokens) const {
   for (Word& word : text.words) {
     word.lower = lower(word.text);
     for (int t = word.first; word.last > word.first && t <= word.last; ++t) {
-      const Place place = t == word.first  ? Place::split_start
-                          : t == word.last ? Place::split_end
-                                           : Place::split_middle;
+      const TextPlace place = t == word.first  ? TextPlace::split_start
+                              : t == word.last ? TextPlace::split_end
+                                               : TextPlace::split_middle;
       text.places[static_cast<size_t>(t)] |= bit(place);
       // a sentence begins with the whole word
-      for (const Place whole : {Place::sentence_start, Place::line_start}) {
+      for (const TextPlace whole : {TextPlace::sentence_start, TextPlace::line_start}) {
         for (int other = word.first; other <= word.last; ++other) {
           if (text.at(other, whole)) text.places[static_cast<size_t>(t)] |= bit(whole);
         }

@@ -15,7 +15,7 @@ namespace introspect {
 enum class WordKind { letters, digits, punctuation, blank };
 
 // Where in a text a token stands; a bit each in TextWords::places.
-enum class Place {
+enum class TextPlace {
   text_start,       // the first token
   text_second,      // the second token
   text_third,       // the third
@@ -48,8 +48,10 @@ struct TextWords {
   std::vector<int32_t> tokens;
   std::vector<Word> words;
   std::vector<int> word_of;      // [T] the token's word; -1 for the first token (BOS), special ones and behind the end
-  std::vector<uint32_t> places;  // [T] bits of Place
-  bool at(int token, Place place) const { return (places[static_cast<size_t>(token)] >> static_cast<int>(place)) & 1; }
+  std::vector<uint32_t> places;  // [T] bits of TextPlace
+  bool at(int token, TextPlace place) const {
+    return (places[static_cast<size_t>(token)] >> static_cast<int>(place)) & 1;
+  }
 };
 
 // Tokens of letters that follow each other without a blank are one word, and so are digits; every other token is a word

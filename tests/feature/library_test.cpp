@@ -130,7 +130,7 @@ TEST(Library, TextAndPredicateAreOneToOne) {
       Condition condition;
       condition.type = static_cast<ConditionType>(random.below(5));
       if (condition.type == ConditionType::place) {
-        condition.place = static_cast<Place>(random.below(static_cast<uint64_t>(Place::count)));
+        condition.place = static_cast<TextPlace>(random.below(static_cast<uint64_t>(TextPlace::count)));
       } else {
         condition.set = random_set(random);
       }
