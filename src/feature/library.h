@@ -42,7 +42,7 @@ enum class ConditionType { after, before, two_after, same_sentence, place };
 
 struct Condition {
   ConditionType type = ConditionType::place;
-  WordSet set;                      // all but place
+  WordSet set;                              // all but place
   TextPlace place = TextPlace::text_start;  // place
   auto operator<=>(const Condition&) const = default;
 };

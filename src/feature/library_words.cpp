@@ -73,7 +73,9 @@ void mark_option_lists(TextWords& text) {
       if (is(w, "or")) {
         ++option;
       } else {
-        bits |= bit(option == 0 ? TextPlace::first_option : option == 1 ? TextPlace::second_option : TextPlace::later_option);
+        bits |= bit(option == 0   ? TextPlace::first_option
+                    : option == 1 ? TextPlace::second_option
+                                  : TextPlace::later_option);
       }
     }
     for (int t = text.words[w].first; t <= text.words[w].last; ++t) text.places[static_cast<size_t>(t)] |= bits;
@@ -214,8 +216,8 @@ TextWords WordSplitter::split(std::span<const int32_t> tokens) const {
     word.lower = lower(word.text);
     for (int t = word.first; word.last > word.first && t <= word.last; ++t) {
       const TextPlace place = t == word.first  ? TextPlace::split_start
-                          : t == word.last ? TextPlace::split_end
-                                           : TextPlace::split_middle;
+                              : t == word.last ? TextPlace::split_end
+                                               : TextPlace::split_middle;
       text.places[static_cast<size_t>(t)] |= bit(place);
       // a sentence begins with the whole word
       for (const TextPlace whole : {TextPlace::sentence_start, TextPlace::line_start}) {

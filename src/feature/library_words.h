@@ -49,7 +49,9 @@ struct TextWords {
   std::vector<Word> words;
   std::vector<int> word_of;      // [T] the token's word; -1 for the first token (BOS), special ones and behind the end
   std::vector<uint32_t> places;  // [T] bits of TextPlace
-  bool at(int token, TextPlace place) const { return (places[static_cast<size_t>(token)] >> static_cast<int>(place)) & 1; }
+  bool at(int token, TextPlace place) const {
+    return (places[static_cast<size_t>(token)] >> static_cast<int>(place)) & 1;
+  }
 };
 
 // Tokens of letters that follow each other without a blank are one word, and so are digits; every other token is a word
