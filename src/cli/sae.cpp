@@ -1,5 +1,6 @@
 // introspect sae info: what a SAE's folder holds, and how well it reconstructs the target it is meant for.
 #include "base/error.h"
+#include "base/files.h"
 #include "base/json.h"
 #include "base/progress.h"
 #include "cli/commands.h"
@@ -37,19 +38,36 @@ struct Sample {
   std::vector<int64_t> special;
 };
 
+// The beginnings of the files in pieces of `context` tokens, each begun with BOS if there is one.
+std::vector<std::vector<int64_t>> pieces_of(const SaeInfoOptions& options, const Tokenizer& tokenizer,
+                                            int64_t context) {
+  std::vector<std::vector<int64_t>> pieces;
+  const int64_t share = options.tokens / std::ssize(options.texts) + 1;
+  for (const std::string& path : options.texts) {
+    std::string text = read_text(path);
+    text.resize(std::min<size_t>(text.size(), static_cast<size_t>(share) * 16));  // tokens are shorter on average
+    std::vector<int64_t> tokens = tokenizer.encode_plain(text);
+    tokens.resize(std::min(std::ssize(tokens), share));
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      const bool full = !pieces.empty() && std::ssize(pieces.back()) >= context;
+      if (i == 0 || full) pieces.emplace_back(tokenizer.bos() ? 1 : 0, tokenizer.bos().value_or(0));
+      pieces.back().push_back(tokens[i]);
+    }
+  }
+  return pieces;
+}
+
 Sample read_sample(const SaeInfoOptions& options) {
   const Tokenizer tokenizer = Tokenizer::open(options.target.folder);
   Sample sample{open_model(options.target), {}, special_tokens(tokenizer)};
-  Json table;
-  if (options.texts.empty()) {
-    table = {{"kind", "statements"}, {"facts", (home_folder() / "facts").string()}};
-  } else {
-    // of large files the beginning is enough for a sample
-    table = {{"kind", "files"}, {"paths", options.texts}, {"max_bytes", 16'000'000}};
-  }
   const int64_t context = std::min<int64_t>(256, sample.model.config.max_positions);
-  Mixture mixture(Json::array({table}), tokenizer, context, fs::current_path(), static_cast<uint64_t>(options.seed));
-  for (Document& document : mixture.next(options.tokens)) sample.documents.push_back(std::move(document.tokens));
+  if (!options.texts.empty()) {
+    sample.documents = pieces_of(options, tokenizer, context);
+  } else {
+    const Json table = {{"kind", "statements"}, {"facts", (home_folder() / "facts").string()}};
+    Mixture mixture(Json::array({table}), tokenizer, context, fs::current_path(), static_cast<uint64_t>(options.seed));
+    for (Document& document : mixture.next(options.tokens)) sample.documents.push_back(std::move(document.tokens));
+  }
   return sample;
 }
 
@@ -164,7 +182,7 @@ void add_sae_commands(CLI::App& app) {
   command->add_option("--tokens", options->tokens, "how many tokens to measure on, about")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  command->add_option("--seed", options->seed, "draws the text")->capture_default_str();
+  command->add_option("--seed", options->seed, "draws the statements")->capture_default_str();
   command->add_flag("--force", options->force,
                     "go on where the measures show that SAE and target do not belong together");
   command->add_flag("--json", options->json, "print as JSON");

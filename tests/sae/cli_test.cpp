@@ -70,8 +70,9 @@ TEST_F(SaeInfo, MeasuresOnATarget) {
   EXPECT_TRUE(sae.at("warnings").empty());
   EXPECT_TRUE(holds(run(write("other", 192, false, "gpt2") + " --tokens 300 --target " + target_).error,
                     "warning: the SAE says that it was trained on gpt2"));
-  const std::string file =
-      folder_.write("text.txt", "The cat sat on the mat and looked at the dog. " + std::string(900, '.'));
+  std::string text;
+  for (int i = 0; i < 200; ++i) text += fmt::format("The cat sat on mat {} and looked at the dog. ", i);
+  const std::string file = folder_.write("text.txt", text).string();
   EXPECT_EQ(run((folder_ / "good").string() + " --tokens 100 --text " + file + " --target " + target_).code, 0);
 }
 
