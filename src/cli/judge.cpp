@@ -124,6 +124,12 @@ void judge(const Options& options) {
     }
     say(text);
     judged = judge_with_model(*model, items);
+    if (judged.asked > 0 && judged.unparsable + judged.refused == judged.asked) {
+      fail("judge",
+           fmt::format("of {} ratings {} could not be read and {} were refused (model '{}')", judged.asked,
+                       judged.unparsable, judged.refused, model->name()),
+           "the model may be too small for the task, or needs more --chat-parameters; its replies are kept");
+    }
     if (options.floor) floor = judge_with_model(*model, others);
     say(tally_text(model->tally(), prices_of(options.chat)));
     result["judge"] = model->name();
