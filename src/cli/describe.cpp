@@ -37,6 +37,7 @@ Json settings_of(const LibraryOptions& options) {
           {"least_contexts", options.settings.least_contexts},
           {"margin", search.margin},
           {"compound_margin", search.compound_margin},
+          {"least_contexts_of_description", search.least_contexts},
           {"least_words", search.least_words},
           {"most_of_one_word", search.most_of_one_word},
           {"kept", search.kept},

@@ -34,7 +34,7 @@ constexpr size_t random_contexts_kept = 4096;
 constexpr size_t bases_of_pairs = 5;
 constexpr double lowest_base_score = 0.05;
 constexpr size_t longest_list = 4;
-constexpr double least_gain_of_word = 0.01;
+constexpr double least_gain_of_word = 0.03;
 
 size_t kind_rank(const std::string& kind) {
   const auto& kinds = description_kinds();
@@ -243,8 +243,8 @@ std::vector<uint8_t> LibrarySearch::mask_of(const Feature& feature, uint32_t cod
   return mask;
 }
 
-// Whether a description by a set of words is about more than one of them; others always are broad enough.
-bool LibrarySearch::broad_enough(const Feature& feature, const Predicate& predicate) const {
+// Whether what the description covers comes from enough contexts and, if it is by a set of words, from several of them.
+bool LibrarySearch::well_founded(const Feature& feature, const Predicate& predicate) const {
   const auto is_broad = [&](const WordSet& set) {
     return set.type == SetType::ending || set.type == SetType::beginning ||
            (set.type == SetType::named && !library_->sets().sets()[set.id].of_signs);
@@ -253,7 +253,6 @@ bool LibrarySearch::broad_enough(const Feature& feature, const Predicate& predic
   const bool condition_is_broad = predicate.condition && predicate.condition->type != ConditionType::place &&
                                   predicate.condition->type != ConditionType::same_sentence &&
                                   is_broad(predicate.condition->set);
-  if (!set_is_broad && !condition_is_broad) return true;
   int offset = 0;  // of the condition's word, from the token's own
   if (condition_is_broad) {
     offset = predicate.condition->type == ConditionType::before  ? 1
@@ -262,6 +261,7 @@ bool LibrarySearch::broad_enough(const Feature& feature, const Predicate& predic
   }
   std::map<std::string_view, double> own, other;
   double total = 0;
+  int64_t even_contexts = 0;
   for (size_t c = 0; c < feature.contexts.size(); ++c) {
     const TextWords& text = feature.contexts[c]->text;
     const float* activations = feature.activations.data() + feature.begins[c];
@@ -269,14 +269,18 @@ bool LibrarySearch::broad_enough(const Feature& feature, const Predicate& predic
     for (size_t t = 0; t < text.tokens.size(); ++t) any |= activations[t] > 0;
     if (!any) continue;
     const std::vector<uint8_t> holds = library_->holds(predicate, text);
+    bool covered = false;
     for (size_t t = 0; t < holds.size(); ++t) {
       if (!holds[t] || !(activations[t] > 0)) continue;
+      covered = true;
       const int word = text.word_of[t];
       total += activations[t];
       own[text.words[static_cast<size_t>(word)].lower] += activations[t];
       if (condition_is_broad) other[text.words[static_cast<size_t>(word + offset)].lower] += activations[t];
     }
+    even_contexts += covered && c % 2 == 0;
   }
+  if (even_contexts < settings_.least_contexts) return false;
   const auto enough = [&](const std::map<std::string_view, double>& words) {
     double most = 0;
     for (const auto& [word, activation] : words) most = std::max(most, activation);
@@ -286,7 +290,10 @@ bool LibrarySearch::broad_enough(const Feature& feature, const Predicate& predic
 }
 
 void LibrarySearch::add_simple(const Feature& feature, std::vector<Candidate>& simple) {
+  word_sums_.clear();
   sweep(feature, nullptr, [&](uint32_t code, const Sums& sums) {
+    if (interned_[set_of(code)].type == SetType::words && role_of(code) != is_place)
+      word_sums_.emplace_back(code, sums);
     const double score = feature.score(sums, 0);
     if (score >= lowest_base_score) simple.push_back({{}, sums, score, code, {}, {}});
   });
@@ -305,41 +312,43 @@ void LibrarySearch::add_simple(const Feature& feature, std::vector<Candidate>& s
   std::sort(simple.begin(), simple.end(), by_score);
 }
 
-// Lists of words, grown one at a time: at, after, and before such words.
+// Lists of words, grown one at a time: at, after, and before such words. A token is at most at, after and before one
+// word, so that the sums of a list are those of its words together.
 void LibrarySearch::add_lists(const Feature& feature, const std::vector<Candidate>& simple,
                               std::vector<Candidate>& compound) {
   for (const Role role : {at_whole, is_after, is_before}) {
-    const auto first = std::find_if(simple.begin(), simple.end(), [&](const Candidate& candidate) {
-      return role_of(candidate.code) == role && interned_[set_of(candidate.code)].type == SetType::words;
-    });
-    if (first == simple.end()) continue;
-    Candidate list = *first;
-    std::vector<uint8_t> left(feature.activations.size(), 1);
-    const auto take_out = [&](uint32_t code) {
-      const std::vector<uint8_t> covered = mask_of(feature, code);
-      for (size_t i = 0; i < left.size(); ++i) left[i] &= !covered[i];
+    const auto is_word = [&](uint32_t code) {
+      return role_of(code) == role && interned_[set_of(code)].type == SetType::words;
     };
+    const auto first =
+        std::find_if(simple.begin(), simple.end(), [&](const Candidate& candidate) { return is_word(candidate.code); });
+    if (first == simple.end() || !well_founded(feature, first->predicate)) continue;
+    Candidate list = *first;
     WordSet words = interned_[set_of(first->code)];
-    take_out(first->code);
+    std::unordered_set<uint32_t> too_seldom;  // each word must be well founded by itself
     while (words.strings.size() < longest_list) {
       double best = list.score + least_gain_of_word;
       std::string best_word;
       Sums best_sums;
       uint32_t best_code = 0;
-      sweep(feature, &left, [&](uint32_t code, const Sums& sums) {
-        if (role_of(code) != role || interned_[set_of(code)].type != SetType::words) return;
+      for (const auto& [code, sums] : word_sums_) {
+        if (!is_word(code) || too_seldom.contains(code)) continue;
+        const std::string& word = interned_[set_of(code)].strings[0];
+        if (std::find(words.strings.begin(), words.strings.end(), word) != words.strings.end()) continue;
         Sums joint = list.sums;
         for (size_t half = 0; half < 2; ++half) {
           joint.count[half] += sums.count[half];
           joint.activation[half] += sums.activation[half];
         }
         const double score = feature.score(joint, 0);
-        const std::string& word = interned_[set_of(code)].strings[0];
-        if (!(score > best) && !(score == best && !best_word.empty() && word < best_word)) return;
+        if (!(score > best) && !(score == best && !best_word.empty() && word < best_word)) continue;
         best = score, best_word = word, best_sums = joint, best_code = code;
-      });
+      }
       if (best_word.empty()) break;
-      take_out(best_code);
+      if (!well_founded(feature, predicate(best_code))) {
+        too_seldom.insert(best_code);
+        continue;
+      }
       words.strings.push_back(best_word);
       list.score = best;
       list.sums = best_sums;
@@ -440,8 +449,11 @@ std::vector<Description> LibrarySearch::describe(const FeatureContexts& contexts
     double best = 0;
     for (const Candidate& candidate : candidates) {
       if (chosen && candidate.score < best - settings_.margin) break;
-      const bool better = !chosen || kind_rank(candidate.kind) < kind_rank(chosen->kind);
-      if (!better || !broad_enough(feature, candidate.predicate)) continue;
+      const auto order = [](const Candidate& each) {
+        return std::make_pair(kind_rank(each.kind), each.predicate.part != WordPart::whole);
+      };
+      const bool better = !chosen || order(candidate) < order(*chosen);
+      if (!better || !well_founded(feature, candidate.predicate)) continue;
       if (!chosen) best = candidate.score;
       chosen = candidate;
     }
@@ -475,7 +487,7 @@ std::vector<Description> LibrarySearch::describe(const FeatureContexts& contexts
     if (std::ssize(descriptions) >= settings_.kept) break;
     if (candidate.score == chosen->score || candidate.score == last) continue;
     last = candidate.score;
-    if (broad_enough(feature, candidate.predicate)) add(candidate);
+    if (well_founded(feature, candidate.predicate)) add(candidate);
   }
   return descriptions;
 }

@@ -2,12 +2,14 @@
 // with a feature's true ones (feature/correlation.h), found without simulating each of them.
 //
 // For every token of the contexts the search lists what holds there, adds the activations up by description, and has
-// every correlation from count and sum. Chosen on the contexts with even index, scored on those with odd index:
+// every correlation from count and sum. Chosen on the contexts with even index, scored on those with odd index. What
+// holds with activation in fewer than `least_contexts` even contexts is no candidate.
 //
 //   1. Simple descriptions: a set or a condition by itself. A set of words must be more than one word for the feature:
 //      at least `least_words` of its words carry activation, none more than `most_of_one_word` of it (punctuation and
 //      figures excepted). Of those that score within `margin` of the best the first by kind wins, in the order of
-//      description_kinds(), then the highest score: "words for months" before one month's name when both fit.
+//      description_kinds(), whole words before parts of them, then the highest score: "words for months" before one
+//      month's name when both fit.
 //   2. Compound descriptions, built upon the best simple ones: two to four words, and a set with a condition. The best
 //      of them wins over 1. only if it scores at least `compound_margin` more.
 // Ties are broken by the text: the result depends on nothing else than the contexts.
@@ -27,8 +29,9 @@
 namespace introspect {
 
 struct LibrarySearchSettings {
-  double margin = 0.02;
+  double margin = 0.04;
   double compound_margin = 0.05;
+  int64_t least_contexts = 3;  // even ones with activation where the description holds
   int64_t least_words = 3;
   double most_of_one_word = 0.6;
   int64_t kept = 3;  // descriptions of a feature: the chosen one, then the best others
@@ -64,7 +67,7 @@ class LibrarySearch {
 
   template <class Use>
   void sweep(const Feature& feature, const std::vector<uint8_t>* mask, const Use& use);
-  bool broad_enough(const Feature& feature, const Predicate& predicate) const;
+  bool well_founded(const Feature& feature, const Predicate& predicate) const;
   void add_simple(const Feature& feature, std::vector<Candidate>& simple);
   void add_lists(const Feature& feature, const std::vector<Candidate>& simple, std::vector<Candidate>& compound);
   void add_pairs(const Feature& feature, const std::vector<Candidate>& simple, std::vector<Candidate>& compound);
@@ -79,6 +82,7 @@ class LibrarySearch {
   std::unordered_map<std::string, std::shared_ptr<const Annotated>> remembered_;  // random contexts
   std::vector<Sums> sums_;                                                        // by code
   std::vector<uint32_t> touched_;
+  std::vector<std::pair<uint32_t, Sums>> word_sums_;  // of the last feature: every word at, after and before tokens
 };
 
 }  // namespace introspect

@@ -51,7 +51,7 @@ FeatureContexts contexts_of(const std::string& truth, double noise = 0, uint64_t
 
 Description found(const std::string& truth, double noise = 0) {
   LibrarySearch search(library(), {});
-  const std::vector<Description> descriptions = search.describe(contexts_of(truth, noise));
+  const std::vector<Description> descriptions = search.describe(contexts_of(truth, noise, 1, 600));
   return descriptions.empty() ? Description{} : descriptions[0];
 }
 
