@@ -26,7 +26,7 @@ NamedTable sae_table(const Json& saes) {
 
 NamedTable kind_table(const Json& features) {
   NamedTable table{"What the described features stand for", {"kind of description", "features", "share"}, {}};
-  const auto all = features.at("described").get<double>();
+  const auto all = features.at("kept").get<double>();
   std::vector<std::pair<int64_t, std::string>> order;
   for (const auto& [kind, number] : features.at("kinds").items()) order.emplace_back(-number.get<int64_t>(), kind);
   std::sort(order.begin(), order.end());
@@ -95,6 +95,11 @@ void add_feature_facts(const Recipe& recipe, const TaskResult& result, ReportInp
                                 "others are left out of training, and some are asked about",
                                 count(features.at("described").get<int64_t>()),
                                 count(features.at("all").get<int64_t>()), recipe.features.dataset.min_score)},
+      {"tokens",
+       fmt::format("{} features that are one token and no more are left out, so that these are at most {}% of "
+                   "the {} kept",
+                   count(features.at("tokens_left_out").get<int64_t>()),
+                   percent(recipe.features.dataset.max_token_share), count(features.at("kept").get<int64_t>()))},
       {"examples", fmt::format("{} train, {} validation, {} test, and {} further ones asked at test time",
                                dataset.of(Split::train).size(), dataset.of(Split::validation).size(),
                                dataset.of(Split::test).size() - static_cast<size_t>(aside), aside)},
@@ -124,8 +129,9 @@ std::vector<std::string> feature_lines(const Dataset& dataset) {
   for (const std::vector<std::string>& line : kind_table(features).lines) {
     kinds.push_back(fmt::format("{} {}%", line[0], line[2]));
   }
-  lines.push_back(fmt::format("{} of {} features described: {}", features.at("described").get<int64_t>(),
-                              features.at("all").get<int64_t>(), fmt::join(kinds, ", ")));
+  lines.push_back(fmt::format("{} of {} features described, {} kept: {}", features.at("described").get<int64_t>(),
+                              features.at("all").get<int64_t>(), features.at("kept").get<int64_t>(),
+                              fmt::join(kinds, ", ")));
   return lines;
 }
 

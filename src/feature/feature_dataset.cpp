@@ -23,6 +23,22 @@ bool is_described(const DescribedFeature& feature, double min_score) {
   return !feature.descriptions.empty() && feature.descriptions.front().held_out >= min_score;
 }
 
+// Leaves out features that are one token and no more, as many as are too many; returns how many.
+size_t thin_out_tokens(std::vector<const DescribedFeature*>& described, const FeatureDatasetSettings& settings) {
+  const auto is_token = [](const DescribedFeature* feature) { return feature->descriptions.front().kind == "token"; };
+  std::vector<const DescribedFeature*> tokens, others;
+  for (const DescribedFeature* feature : described) (is_token(feature) ? tokens : others).push_back(feature);
+  if (settings.max_token_share >= 1 || others.empty()) return 0;
+  const double most = settings.max_token_share / (1 - settings.max_token_share) * static_cast<double>(others.size());
+  if (static_cast<double>(tokens.size()) <= most) return 0;
+  Random random(settings.seed, "tokens kept");
+  random.shuffle(tokens);
+  const size_t left_out = tokens.size() - static_cast<size_t>(most);
+  const std::set<const DescribedFeature*> gone(tokens.end() - static_cast<std::ptrdiff_t>(left_out), tokens.end());
+  std::erase_if(described, [&](const DescribedFeature* feature) { return gone.contains(feature); });
+  return left_out;
+}
+
 // Which cluster each feature belongs to: the index of one of its members.
 std::vector<size_t> clusters_of(const std::vector<const DescribedFeature*>& features, const FeatureSource& source,
                                 double duplicate_cosine) {
@@ -196,6 +212,7 @@ Dataset make_feature_dataset(const std::vector<DescribedFeature>& features, cons
                      features.size(), settings.min_score),
          "lower dataset.min_score, or look at what 'introspect describe' says");
   }
+  const size_t all_described = described.size(), tokens_left_out = thin_out_tokens(described, settings);
   const std::vector<size_t> clusters = clusters_of(described, source, settings.duplicate_cosine);
   const std::set<std::string> unseen = held_out_labels(described, settings);
   std::set<size_t> taken;  // clusters whose label is held out: a cluster has one label
@@ -244,7 +261,9 @@ Dataset make_feature_dataset(const std::vector<DescribedFeature>& features, cons
   std::set<size_t> distinct(clusters.begin(), clusters.end());
   dataset.info["settings"] = feature_dataset_to_json(settings);
   dataset.info["features"] = {{"all", features.size()},
-                              {"described", described.size()},
+                              {"described", all_described},
+                              {"tokens_left_out", tokens_left_out},
+                              {"kept", described.size()},
                               {"not_described", rest.size()},
                               {"clusters", distinct.size()},
                               {"labels", 0},
@@ -263,6 +282,7 @@ Json feature_dataset_to_json(const FeatureDatasetSettings& s) {
           {"unseen_label_share", s.unseen_label_share},
           {"duplicate_cosine", s.duplicate_cosine},
           {"min_score", s.min_score},
+          {"max_token_share", s.max_token_share},
           {"undescribed", s.undescribed},
           {"states", s.states},
           {"differences", s.differences}};
@@ -280,6 +300,7 @@ FeatureDatasetSettings parse_feature_dataset(const Json& table, const std::strin
   s.unseen_label_share = json_get_or<double>(table, "unseen_label_share", s.unseen_label_share, label);
   s.duplicate_cosine = json_get_or<double>(table, "duplicate_cosine", s.duplicate_cosine, label);
   s.min_score = json_get_or<double>(table, "min_score", s.min_score, label);
+  s.max_token_share = json_get_or<double>(table, "max_token_share", s.max_token_share, label);
   s.undescribed = json_get_or<int64_t>(table, "undescribed", s.undescribed, label);
   s.states = json_get_or<int64_t>(table, "states", s.states, label);
   s.differences = json_get_or<int64_t>(table, "differences", s.differences, label);
