@@ -61,7 +61,7 @@ TEST(LibrarySearch, FindsWhatAFeatureDoes) {
         "at the start of a text", "the word \"dog\" or \"paris\"", "the word \"the\" after the word \"of\"",
         "after words for animals", "said before in the text"}) {
     const SymbolicSimulator simulator(library());
-    const Description best = found(truth, 0.002);
+    const Description best = found(truth);
     const FeatureContexts contexts = contexts_of(truth);
     const at::Tensor same = simulator.simulate(best.text, contexts.tokens).value();
     const at::Tensor wanted = simulator.simulate(truth, contexts.tokens).value();
