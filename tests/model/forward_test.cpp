@@ -15,7 +15,7 @@ using test::random_tokens;
 using test::rows_of;
 using test::tiny_model;
 
-class ForwardTest : public testing::TestWithParam<const char*> {
+class ForwardTest : public testing::TestWithParam<std::string> {
  protected:
   Model model_ = tiny_model(test::tiny_config(GetParam()));
   std::vector<std::vector<int64_t>> sequences_{random_tokens(9, 1), random_tokens(1, 2), random_tokens(14, 3)};
@@ -148,7 +148,8 @@ TEST_P(ForwardTest, Float64IsTheSameModel) {
   EXPECT_LT(difference(forward(model_, input_).logits, expected), 1e-4);
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, ForwardTest, testing::Values("llama", "qwen3"));
+INSTANTIATE_TEST_SUITE_P(Families, ForwardTest, testing::ValuesIn(test::all_families()),
+                         [](const auto& given) { return given.param; });
 
 TEST(ForwardErrors, AreNamed) {
   const Model model = tiny_model();
