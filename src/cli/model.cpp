@@ -112,9 +112,13 @@ void print_info(const std::string& folder, const Json& json) {
   }
   print(fmt::format("stored          {}", types));
   print(fmt::format("layers          {}, width {}, MLP {}", config.layers, config.d_model, config.d_mlp));
-  print(fmt::format("attention       {} heads of {}, {} key-value heads", config.heads, config.head_dim,
-                    config.kv_heads));
-  print(fmt::format("positions       {}", config.max_positions));
+  if (config.recurrent()) {
+    print("mixing          recurrent, no limit of positions");
+  } else {
+    print(fmt::format("attention       {} heads of {}, {} key-value heads", config.heads, config.head_dim,
+                      config.kv_heads));
+    print(fmt::format("positions       {}", config.max_positions));
+  }
   print(fmt::format("vocabulary      {}, {} head", config.vocab_size, config.tied_embeddings ? "tied" : "separate"));
   print_tokenizer(json["tokenizer"]);
   print(fmt::format("generation      {}", json["generation_config"].is_null() ? "no generation_config.json"

@@ -101,6 +101,8 @@ std::string activation_name(Activation activation, const char* tanh_form) {
       return "gelu";
     case Activation::gelu_tanh:
       return tanh_form;
+    case Activation::squared_relu:
+      return "sqrelu";
   }
   return "";
 }

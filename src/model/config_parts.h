@@ -7,6 +7,9 @@
 
 namespace introspect {
 
+// The max_positions of recurrent models, which have no limit of their own: a bound that nobody reaches.
+constexpr int64_t unlimited_positions = int64_t{1} << 20;
+
 // A count under `key`. Throws Error naming the key if it is missing or not positive.
 int64_t read_size(const Json& json, const char* key, const std::string& label);
 int64_t read_size_or(const Json& json, const char* key, int64_t otherwise, const std::string& label);

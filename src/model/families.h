@@ -33,4 +33,16 @@ void write_gpt_neox(const ModelConfig& config, Json& json);
 std::vector<NamedWeight> gpt_neox_weights(Model& model);
 std::vector<NamedLinear> gpt_neox_linears(Model& model);
 
+void read_mamba(const Json& json, const std::string& label, ModelConfig& config);
+void write_mamba(const ModelConfig& config, Json& json);
+std::vector<NamedWeight> mamba_weights(Model& model);
+std::vector<NamedLinear> mamba_linears(Model& model);
+void initialise_mamba(Model& model, uint64_t seed);
+
+void read_rwkv7(const Json& json, const std::string& label, ModelConfig& config);
+void write_rwkv7(const ModelConfig& config, Json& json);
+std::vector<NamedWeight> rwkv7_weights(Model& model);
+std::vector<NamedLinear> rwkv7_linears(Model& model);
+void initialise_rwkv7(Model& model, uint64_t seed);
+
 }  // namespace introspect

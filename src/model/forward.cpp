@@ -6,7 +6,9 @@
 #include "model/forward_checks.h"
 #include "model/kernels.h"
 #include "model/linear.h"
+#include "model/mamba.h"
 #include "model/rotary.h"
+#include "model/rwkv7.h"
 
 #include <algorithm>
 #include <cmath>
@@ -81,6 +83,7 @@ struct Pass {
   Angles angles;
   Carried carried;
   ForwardResult result;
+  at::Tensor first_values;  // of layer 0, which RWKV-7 reads in every layer
 };
 
 // The prefix's keys and values of a layer, checked against the model.
@@ -165,7 +168,7 @@ Projections projections_beside(const Pass& pass, const Block& block, int64_t lay
   const at::Tensor from = row.clamp_min(0), x = x_ND.index_select(0, fresh);
   // where either pass carries on only a few positions (the last layer), the queries are few and computed
   const bool queries = pass.carried.all && cache.queries[index].size(0) == cache.keys[index].size(0);
-  const Pass of_fresh{c, pass.options, pass.angles.at(fresh), {}, {}};
+  const Pass of_fresh{c, pass.options, pass.angles.at(fresh), {}, {}, {}};
   const Projections made = projections_of(of_fresh, block, x, queries);
   const auto beside = [&](const at::Tensor& known, const at::Tensor& computed) {
     return known.index_select(0, from).index_copy_(0, fresh, computed);
@@ -191,18 +194,37 @@ at::Tensor attention_of(Pass& pass, const Block& block, int64_t layer, const at:
   return apply_linear(block.output, mixed.reshape({mixed.size(0), c.heads * c.head_dim}), pass.options);
 }
 
+// What carries information from position to position.
+at::Tensor mixer_of(Pass& pass, const Block& block, int64_t layer, const at::Tensor& x_ND) {
+  const std::vector<int64_t>& starts = pass.carried.shape.key_start;
+  switch (pass.config.mixer) {
+    case Mixer::attention:
+      break;
+    case Mixer::mamba:
+      return mamba_mixer(pass.config, block.mamba, x_ND, starts, pass.result.states[layer], pass.options);
+    case Mixer::rwkv7:
+      return rwkv7_time_mixing(pass.config, block, x_ND, starts, pass.result.states[layer], pass.first_values,
+                               pass.options);
+  }
+  return attention_of(pass, block, layer, x_ND);
+}
+
 at::Tensor run_block(Pass& pass, const Block& block, int64_t layer, at::Tensor x) {
   Taps* taps = pass.options.taps;
   const ModelConfig& c = pass.config;
   x = apply_taps(taps, {PlaceKind::resid_pre, layer}, x);
   at::Tensor out = apply_norm(c, x, block.attention_norm, block.attention_norm_bias);
-  out = attention_of(pass, block, layer, out);
+  out = mixer_of(pass, block, layer, out);
   if (c.post_norms) out = apply_norm(c, out, block.attention_post_norm, {});
   out = apply_taps(taps, {PlaceKind::attention_out, layer}, out);
   const at::Tensor before = pass.carried.all ? x : x.index_select(0, pass.carried.rows);
   x = before + out;
+  if (c.d_mlp == 0) return apply_taps(taps, {PlaceKind::resid_post, layer}, x);
   if (!c.parallel_residual) x = apply_taps(taps, {PlaceKind::resid_mid, layer}, x);
   out = apply_norm(c, c.parallel_residual ? before : x, block.mlp_norm, block.mlp_norm_bias);
+  if (c.mixer == Mixer::rwkv7) {
+    out = rwkv7_mlp_input(block, out, pass.carried.shape.key_start, pass.result.states[layer]);
+  }
   out = apply_mlp(c, block, out, pass.options);
   if (c.post_norms) out = apply_norm(c, out, block.mlp_post_norm, {});
   out = apply_taps(taps, {PlaceKind::mlp_out, layer}, out);
@@ -210,14 +232,15 @@ at::Tensor run_block(Pass& pass, const Block& block, int64_t layer, at::Tensor x
   return apply_taps(taps, {PlaceKind::resid_post, layer}, x);
 }
 
-// Embedding rows [N, D]. Taps see them as the table holds them: what the family does to them (scale, positions) is done
-// to a continuous token too, as Hugging Face does it to inputs_embeds.
+// Embedding rows [N, D]. Taps see them as the table holds them: what the family does to them (scale, norm, positions)
+// is done to a continuous token too, as Hugging Face does it to inputs_embeds.
 at::Tensor embed(const Model& model, const ForwardOptions& options, const at::Tensor& tokens,
                  const at::Tensor& positions) {
   const ModelConfig& c = model.config;
   at::Tensor x = apply_taps(options.taps, {PlaceKind::embed, -1}, at::embedding(model.embedding, tokens));
   // in the stream's own type, as Hugging Face: bfloat16 rounds the factor
   if (c.embedding_scale != 1) x = x * at::full({1}, c.embedding_scale, x.options());
+  if (c.embedding_norm) x = apply_norm(c, x, model.embedding_norm, model.embedding_norm_bias);
   return c.learned_positions ? x + at::embedding(model.positions, positions) : x;
 }
 
@@ -256,7 +279,11 @@ ForwardResult forward(const Model& model, const Packed& given, const ForwardOpti
     for (Tap& tap : *options.taps) tap.fired = 0;  // taps may be used for several passes
   }
 
-  Pass pass{c, options, rotary_angles(c, positions, furthest), carry_all(given, options), {}};
+  Pass pass{c, options, rotary_angles(c, positions, furthest), carry_all(given, options), {}, {}};
+  if (c.recurrent()) {
+    pass.result.states.resize(c.layers);
+    if (options.states) pass.result.states = *options.states;
+  }
   at::Tensor x_ND;
   if (options.residual.defined()) {
     x_ND = options.residual.to(device, model.embedding.scalar_type());
@@ -270,11 +297,13 @@ ForwardResult forward(const Model& model, const Packed& given, const ForwardOpti
     if (options.keep_queries) pass.result.cache.queries.resize(options.first_layer);
   }
   for (int64_t layer = options.first_layer; layer < last_layer; ++layer) {
-    if (layer == c.layers - 1 && can_narrow(options, layer)) {
+    if (layer == c.layers - 1 && !c.recurrent() && can_narrow(options, layer)) {
       pass.carried = narrow(pass.carried, options.logits_at, device);
     }
     x_ND = run_block(pass, model.blocks[layer], layer, x_ND);
+    if (c.recurrent() && !options.keep_states) pass.result.states[layer] = {};
   }
+  if (!options.keep_states) pass.result.states.clear();
   pass.result.residual = x_ND;
   if (options.want_logits && last_layer == c.layers) {
     // a tap at the last norm sees every position, so there the wanted ones are taken behind it

@@ -2,6 +2,8 @@
 
 #include "base/error.h"
 
+#include <algorithm>
+
 #include <ATen/Functions.h>
 
 namespace introspect {
@@ -37,10 +39,46 @@ void check_known(const Known& known, const Taps* taps, int64_t layer, int64_t po
 // Places that this model does not have. (That a tap fired at all is seen after the pass.)
 void check_places(const ModelConfig& c, const Taps& taps) {
   for (const Tap& tap : taps) {
+    const bool of_mlp = tap.place.kind == PlaceKind::resid_mid || tap.place.kind == PlaceKind::mlp_out;
+    if (of_mlp && c.d_mlp == 0) {
+      fail("taps", fmt::format("{}: the blocks of {} have no MLP", place_name(tap.place), c.family),
+           "what its mixer writes is blocks.{i}.hook_attn_out");
+    }
     if (tap.place.kind == PlaceKind::resid_mid && c.parallel_residual) {
       fail("taps", fmt::format("{}: in {} attention and MLP read the same stream, there is none between them",
                                place_name(tap.place), c.family));
     }
+  }
+}
+
+// What only one of the two kinds of models can do.
+void check_kind(const ModelConfig& c, const Packed& input, const ForwardOptions& options) {
+  if (!c.recurrent()) {
+    if (options.states || options.keep_states) {
+      fail("forward", fmt::format("states: {} keeps keys and values", c.family), "use prefix and keep_cache");
+    }
+    return;
+  }
+  if (options.prefix || options.known || options.keep_cache || options.keep_queries) {
+    fail("forward", fmt::format("prefix, known, keep_cache: {} is recurrent and keeps no keys and values", c.family),
+         "use states and keep_states; what shares or compares prefixes needs a model with attention");
+  }
+  if (c.mixer == Mixer::rwkv7 && options.first_layer > 0) {
+    fail("forward",
+         fmt::format("first_layer {}: every layer of {} reads the values of layer 0", options.first_layer, c.family),
+         "start at layer 0, with a tap where the residual stream is to be another");
+  }
+  if (!options.states) return;
+  const auto layers = static_cast<size_t>(c.layers);
+  const bool fits = options.states->size() == layers &&
+                    std::all_of(options.states->begin(), options.states->end(), [&](const LayerState& state) {
+                      return state.memory.defined() && state.memory.size(0) == input.sequences();
+                    });
+  if (!fits) {
+    fail("forward",
+         fmt::format("states: expected {} layers, each with a row for every one of {} sequences", layers,
+                     input.sequences()),
+         "the pass that made them must have run every layer");
   }
 }
 
@@ -55,6 +93,7 @@ int64_t check_input(const Model& model, const Packed& input, const ForwardOption
   if (options.first_layer > 0 && !options.residual.defined()) {
     fail("forward", "a pass that starts at a layer needs the residual stream entering it");
   }
+  check_kind(c, input, options);
   if (options.taps) check_places(c, *options.taps);
   const int64_t N = input.size();
   if (options.residual.defined()) {

@@ -79,7 +79,9 @@ void write_gemma2(const ModelConfig& config, Json& json) {
   json["attention_bias"] = config.attention_bias;
   json["attention_dropout"] = 0.0;
   json["hidden_act"] = json["hidden_activation"] = activation_name(config.activation, "gelu_pytorch_tanh");
-  json["query_pre_attn_scalar"] = std::round(1e6 / (config.query_scale * config.query_scale)) / 1e6;
+  const double scalar =
+      config.query_scale > 0 ? 1 / (config.query_scale * config.query_scale) : static_cast<double>(config.head_dim);
+  json["query_pre_attn_scalar"] = std::round(scalar * 1e6) / 1e6;  // a square root squared is near the number it was
   json["attn_logit_softcapping"] = cap(config.attention_softcap);
   json["final_logit_softcapping"] = cap(config.final_softcap);
   json["sliding_window"] = config.sliding_window;

@@ -46,6 +46,8 @@ at::Tensor activated(Activation activation, const at::Tensor& x) {
       return at::gelu(x);
     case Activation::gelu_tanh:
       return at::gelu(x, "tanh");
+    case Activation::squared_relu:
+      return at::relu(x).square();
   }
   return at::silu(x);
 }

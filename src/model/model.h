@@ -26,6 +26,35 @@ struct Linear {
   std::shared_ptr<Lora> lora;  // or null
 };
 
+// Mamba's mixer (Gu and Dao 2023). I channels, S states a channel, C positions of the convolution, R rank of the step.
+struct Mamba {
+  Linear in;                    // [2*I, D] channels, then their gates
+  at::Tensor convolution;       // [I, 1, C]
+  at::Tensor convolution_bias;  // [I]
+  Linear select;                // [R + 2*S, I] step, what is written (B), what is read (C)
+  Linear step;                  // [I, R]
+  at::Tensor log_decay;         // [I, S]
+  at::Tensor skip;              // [I]
+  Linear out;                   // [D, I]
+};
+
+struct LowRank {
+  Linear down;  // [rank, D]
+  Linear up;    // [D, rank]
+};
+// What RWKV-7 (Peng et al. 2025) has beside queries ("receptance"), keys, values, output and MLP; its own letters
+// behind each.
+struct Rwkv7 {
+  // [1, 1, D] how much of the position before each projection sees
+  at::Tensor mix_query, mix_decay, mix_key, mix_value, mix_rate, mix_gate;  // x_r, x_w, x_k, x_v, x_a, x_g
+  LowRank decay, rate, value, gate;                                         // w, a, v (not in layer 0), g
+  at::Tensor removal_key;                                                   // [D] k_k
+  at::Tensor key_rate;                                                      // [D] k_a
+  at::Tensor bonus;                                                         // [H, E] r_k
+  at::Tensor out_norm, out_norm_bias;                                       // [D] g_norm
+  at::Tensor mlp_mix;                                                       // [D] ffn.x_k
+};
+
 // Undefined are the tensors that a family does not have; biases of norms are LayerNorm's.
 struct Block {
   at::Tensor attention_norm, attention_norm_bias;  // [D]
@@ -42,12 +71,15 @@ struct Block {
   Linear up;                                       // [F, D]
   Linear down;                                     // [D, F]
   at::Tensor mlp_post_norm;                        // [D]
+  Mamba mamba;
+  Rwkv7 rwkv7;
 };
 
 struct Model {
   ModelConfig config;
-  at::Tensor embedding;  // [V, D]
-  at::Tensor positions;  // [max_positions, D] learned, added to the embeddings
+  at::Tensor embedding;                            // [V, D]
+  at::Tensor positions;                            // [max_positions, D] learned, added to the embeddings
+  at::Tensor embedding_norm, embedding_norm_bias;  // [D]
   std::vector<Block> blocks;
   at::Tensor final_norm, final_norm_bias;  // [D]
   at::Tensor head;                         // [V, D]; the same tensor as `embedding` where tied

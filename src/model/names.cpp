@@ -33,6 +33,8 @@ const std::vector<Family>& families() {
        gpt_neox_weights,
        gpt_neox_linears,
        {rotary_table, ".attention.bias", ".attention.masked_bias"}},
+      {"mamba", "MambaForCausalLM", read_mamba, write_mamba, mamba_weights, mamba_linears, {}, initialise_mamba},
+      {"rwkv7", "RWKV7ForCausalLM", read_rwkv7, write_rwkv7, rwkv7_weights, rwkv7_linears, {}, initialise_rwkv7},
   };
   return list;
 }

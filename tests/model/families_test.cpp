@@ -145,6 +145,12 @@ TEST_P(FamilyTest, PlacesFitTogether) {
   };
   for (int64_t layer = 0; layer < model_.config.layers; ++layer) {
     at::Tensor sum = capture(PlaceKind::resid_pre, layer) + capture(PlaceKind::attention_out, layer);
+    if (model_.config.d_mlp == 0) {
+      EXPECT_EQ(difference(capture(PlaceKind::resid_post, layer), sum), 0);
+      EXPECT_TRUE(holds(error_of([&] { capture(PlaceKind::resid_mid, layer); }), "hook_resid_mid"));
+      EXPECT_TRUE(holds(error_of([&] { capture(PlaceKind::mlp_out, layer); }), "have no MLP"));
+      continue;
+    }
     if (model_.config.parallel_residual) {
       EXPECT_TRUE(holds(error_of([&] { capture(PlaceKind::resid_mid, layer); }), "hook_resid_mid"));
     } else {
@@ -153,6 +159,20 @@ TEST_P(FamilyTest, PlacesFitTogether) {
     sum = sum + capture(PlaceKind::mlp_out, layer);
     EXPECT_EQ(difference(capture(PlaceKind::resid_post, layer), sum), 0);
   }
+}
+
+TEST_P(FamilyTest, SixteenBitsRun) {
+  save_model(model_, folder_.path(), at::kBFloat16);
+  LoadOptions narrow;
+  narrow.dtype = at::kBFloat16;
+  const at::Tensor logits = run_logits(load_model(folder_.path(), narrow), tokens_);
+  EXPECT_EQ(logits.scalar_type(), at::kBFloat16);
+  EXPECT_TRUE(logits.isfinite().all().item<bool>());
+  ForwardOptions mixed;
+  mixed.compute = at::kBFloat16;
+  const at::Tensor product = forward(model_, pack({tokens_}), mixed).logits;
+  EXPECT_EQ(product.scalar_type(), at::kFloat);
+  EXPECT_TRUE(product.isfinite().all().item<bool>());
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, FamilyTest, testing::ValuesIn(test::all_families()),

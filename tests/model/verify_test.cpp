@@ -99,7 +99,9 @@ TEST(VerifyGoldens, EveryCaseIsCompared) {
                                       {"qwen2", 7},
                                       {"gpt2", 7 + 5},
                                       {"gpt_neox", 7},
-                                      {"gemma2", 7}}) {
+                                      {"gemma2", 7},
+                                      {"mamba", 7},
+                                      {"rwkv7", 7}}) {
     const fs::path folder = test::golden_folder(name);
     REQUIRE_GOLDENS(folder);
     Model model = load_model(folder);
