@@ -36,17 +36,17 @@ at::Tensor mamba_mixer(const ModelConfig& config, const Mamba& mamba, const at::
   const at::Tensor decay = -widened(mamba.log_decay).exp();                                       // [I, S]
 
   // memory = exp(step decay) memory + step u B, output = memory C; each channel for itself
-  const TimeOrder time(starts, x.device());
-  const at::Tensor steps = time.sorted(step).unsqueeze(2), written = time.sorted(step * u).unsqueeze(2);
-  const at::Tensor b = time.sorted(widened(selected[1])).unsqueeze(1);  // [N, 1, S]
-  const at::Tensor c = time.sorted(widened(selected[2])).unsqueeze(2);  // [N, S, 1]
   at::Tensor memory = state.memory;
   if (!memory.defined()) memory = at::zeros({std::ssize(starts) - 1, sizes.inner, sizes.state}, u.options());
-  const at::Tensor read = time.run(memory, [&](int64_t first, int64_t count, const at::Tensor& before) {
-    const auto rows = [&](const at::Tensor& all) { return all.narrow(0, first, count); };
-    at::Tensor behind = (rows(steps) * decay).exp() * before + rows(written) * rows(b);  // [count, I, S]
-    return std::pair(behind, at::matmul(behind, rows(c)).squeeze(2));
-  });
+  using Tensors = TimeOrder::Tensors;
+  const Tensors inputs{step.unsqueeze(2), (step * u).unsqueeze(2), widened(selected[1]).unsqueeze(1),
+                       widened(selected[2]).unsqueeze(2)};
+  const auto take_step = [](const Tensors& rows, const Tensors& shared, const at::Tensor& before) {
+    const at::Tensor &dt = rows[0], &written = rows[1], &b = rows[2], &c = rows[3];
+    at::Tensor behind = (dt * shared[0]).exp() * before + written * b;  // [count, I, S]
+    return std::pair(behind, at::matmul(behind, c).squeeze(2));
+  };
+  const at::Tensor read = TimeOrder(starts, x.device()).run(memory, inputs, {decay}, take_step);  // [N, I]
   state.memory = memory;
 
   const at::Tensor y = (read + u * widened(mamba.skip)).to(x.scalar_type());

@@ -7,6 +7,8 @@
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 namespace introspect {
 
@@ -21,6 +23,73 @@ std::vector<int64_t> inverse(const std::vector<int64_t>& order) {
   for (size_t i = 0; i < order.size(); ++i) back[order[i]] = static_cast<int64_t>(i);
   return back;
 }
+
+// Steps `alive` over inputs of just those steps. Returns the memory behind each sequence's last one, and the outputs.
+std::pair<at::Tensor, at::Tensor> walk(const std::vector<int64_t>& alive, const TimeOrder::Tensors& inputs,
+                                       const TimeOrder::Tensors& shared, at::Tensor memory,
+                                       const TimeOrder::Step& step) {
+  std::vector<at::Tensor> outputs, ended;  // the shortest sequences, which are last, end first
+  int64_t first = 0;
+  for (const int64_t count : alive) {
+    if (count < memory.size(0)) {
+      ended.push_back(memory.slice(0, count));
+      memory = memory.slice(0, 0, count);
+    }
+    TimeOrder::Tensors rows;
+    for (const at::Tensor& input : inputs) rows.push_back(input.narrow(0, first, count));
+    auto [behind, output] = step(rows, shared, memory);
+    memory = std::move(behind);
+    outputs.push_back(std::move(output));
+    first += count;
+  }
+  ended.push_back(memory);
+  std::reverse(ended.begin(), ended.end());
+  return {at::cat(ended), at::cat(outputs)};
+}
+
+// `walk` that keeps only what it is given, and walks again for the gradients.
+struct WalkHolder : torch::CustomClassHolder {
+  std::vector<int64_t> alive;
+  TimeOrder::Step step;
+  size_t inputs = 0;
+};
+struct Walk : torch::autograd::Function<Walk> {
+  // given: inputs, shared tensors, memory
+  static std::pair<at::Tensor, at::Tensor> again(const WalkHolder& holder, const std::vector<at::Tensor>& given) {
+    const auto middle = given.begin() + static_cast<std::ptrdiff_t>(holder.inputs);
+    return walk(holder.alive, {given.begin(), middle}, {middle, given.end() - 1}, given.back(), holder.step);
+  }
+  static std::vector<at::Tensor> forward(torch::autograd::AutogradContext* context, at::TensorList given,
+                                         const c10::intrusive_ptr<WalkHolder>& holder) {
+    context->save_for_backward(given.vec());
+    context->saved_data["holder"] = c10::IValue::make_capsule(holder);
+    auto [memory, outputs] = again(*holder, given.vec());
+    return {memory, outputs};
+  }
+  static std::vector<at::Tensor> backward(torch::autograd::AutogradContext* context,
+                                          std::vector<at::Tensor> gradients) {
+    const auto holder = c10::static_intrusive_pointer_cast<WalkHolder>(context->saved_data["holder"].toCapsule());
+    std::vector<at::Tensor> given, wanted;
+    for (const at::Tensor& saved : context->get_saved_variables()) {
+      given.push_back(saved.detach().requires_grad_(saved.requires_grad()));
+      if (saved.requires_grad()) wanted.push_back(given.back());
+    }
+    std::vector<at::Tensor> found;
+    {
+      at::AutoGradMode enabled(true);
+      const auto [memory, outputs] = again(*holder, given);
+      found = torch::autograd::grad({memory, outputs}, wanted, gradients, /*retain_graph=*/false,
+                                    /*create_graph=*/false, /*allow_unused=*/true);
+    }
+    std::vector<at::Tensor> result;
+    size_t next = 0;
+    for (const at::Tensor& each : given) result.push_back(each.requires_grad() ? found[next++] : at::Tensor());
+    result.emplace_back();  // the holder
+    return result;
+  }
+};
+
+constexpr size_t steps_per_walk = 32;
 
 }  // namespace
 
@@ -89,19 +158,32 @@ TimeOrder::TimeOrder(const std::vector<int64_t>& starts, at::Device device) {
   at_ = on_device(inverse(order), device);
 }
 
-at::Tensor TimeOrder::run(at::Tensor& memory, const Step& step) const {
+at::Tensor TimeOrder::run(at::Tensor& memory, Tensors inputs, const Tensors& shared, const Step& step) const {
+  for (at::Tensor& input : inputs) input = input.index_select(0, rows_);
   at::Tensor going = memory.index_select(0, longest_first_);
-  std::vector<at::Tensor> outputs, ended;  // the shortest sequences, which are last, end first
+  std::vector<at::Tensor> outputs, ended;
   int64_t first = 0;
-  for (const int64_t count : alive_) {
+  for (size_t begin = 0; begin < alive_.size(); begin += steps_per_walk) {
+    const size_t end = std::min(begin + steps_per_walk, alive_.size());
+    auto holder = c10::make_intrusive<WalkHolder>();
+    holder->alive.assign(alive_.begin() + static_cast<std::ptrdiff_t>(begin),
+                         alive_.begin() + static_cast<std::ptrdiff_t>(end));
+    holder->step = step;
+    holder->inputs = inputs.size();
+    const int64_t count = holder->alive.front();
+    const int64_t rows = std::accumulate(holder->alive.begin(), holder->alive.end(), int64_t{0});
     if (count < going.size(0)) {
       ended.push_back(going.slice(0, count));
       going = going.slice(0, 0, count);
     }
-    auto [behind, output] = step(first, count, going);
-    going = std::move(behind);
-    outputs.push_back(std::move(output));
-    first += count;
+    Tensors given;
+    for (const at::Tensor& input : inputs) given.push_back(input.narrow(0, first, rows));
+    given.insert(given.end(), shared.begin(), shared.end());
+    given.push_back(going);
+    const std::vector<at::Tensor> made = Walk::apply(at::TensorList(given), holder);
+    going = made[0];
+    outputs.push_back(made[1]);
+    first += rows;
   }
   ended.push_back(going);
   std::reverse(ended.begin(), ended.end());

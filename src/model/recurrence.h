@@ -30,15 +30,17 @@ class Lagged {
 // Packed sequences step by step: step t takes position t of every sequence that is longer than t.
 class TimeOrder {
  public:
-  // One step: rows [first, first + count) in order of time and their memory [count, ...] to the memory behind them and
-  // an output [count, ...].
-  using Step = std::function<std::pair<at::Tensor, at::Tensor>(int64_t first, int64_t count, const at::Tensor& memory)>;
+  // One step, of `count` sequences: their rows of every input [count, ...], the tensors that all steps share, and the
+  // memory [count, ...] to the memory behind the step and its output [count, ...].
+  using Tensors = std::vector<at::Tensor>;
+  using Step = std::function<std::pair<at::Tensor, at::Tensor>(const Tensors& rows, const Tensors& shared,
+                                                               const at::Tensor& memory)>;
 
   TimeOrder(const std::vector<int64_t>& starts, at::Device device);
-  // Rows of packed x [N, ...] in order of time.
-  at::Tensor sorted(const at::Tensor& x) const { return x.index_select(0, rows_); }
-  // Runs all steps. memory [sequences, ...] becomes the one behind each sequence; returns the outputs [N, ...] packed.
-  at::Tensor run(at::Tensor& memory, const Step& step) const;
+  // Runs all steps over inputs [N, ...] (packed). memory [sequences, ...] becomes the one behind each sequence; returns
+  // the outputs [N, ...], packed. With gradients, the memory is kept once in every 32 steps, and those between are
+  // computed again on the way back: all of them would be many times the size of the inputs.
+  at::Tensor run(at::Tensor& memory, Tensors inputs, const Tensors& shared, const Step& step) const;
 
  private:
   std::vector<int64_t> alive_;     // how many sequences take part in each step

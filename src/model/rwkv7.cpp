@@ -43,19 +43,18 @@ at::Tensor rwkv7_time_mixing(const ModelConfig& config, const Block& block, cons
   const at::Tensor r = heads(query), v = heads(value);
 
   // memory [H, values, keys] = memory (diag(decay) - removal (rate removal)') + v k', output = memory r
-  const TimeOrder time(starts, x.device());
-  const at::Tensor decays = time.sorted(heads(decay)).unsqueeze(2), rates = time.sorted(heads(rate) * removal);
-  const at::Tensor removals = time.sorted(removal).unsqueeze(3), keys = time.sorted(key).unsqueeze(2);
-  const at::Tensor values = time.sorted(v).unsqueeze(3), queries = time.sorted(r).unsqueeze(3);
-  const at::Tensor given_back = rates.unsqueeze(2);
   at::Tensor memory = state.memory;
   if (!memory.defined()) memory = at::zeros({std::ssize(starts) - 1, H, E, E}, r.options());
-  at::Tensor y = time.run(memory, [&](int64_t first, int64_t count, const at::Tensor& old) {
-    const auto rows = [&](const at::Tensor& all) { return all.narrow(0, first, count); };
-    const at::Tensor found = at::matmul(old, rows(removals));  // [count, H, E, 1]
-    at::Tensor behind = old * rows(decays) - found * rows(given_back) + rows(values) * rows(keys);
-    return std::pair(behind, at::matmul(behind, rows(queries)).squeeze(3));
-  });
+  using Tensors = TimeOrder::Tensors;
+  const Tensors inputs{
+      heads(decay).unsqueeze(2), removal.unsqueeze(3), (heads(rate) * removal).unsqueeze(2), v.unsqueeze(3),
+      key.unsqueeze(2),          r.unsqueeze(3)};
+  const auto take_step = [](const Tensors& rows, const Tensors&, const at::Tensor& old) {
+    const at::Tensor found = at::matmul(old, rows[1]);  // [count, H, E, 1] what lies under the removal key
+    at::Tensor behind = old * rows[0] - found * rows[2] + rows[3] * rows[4];
+    return std::pair(behind, at::matmul(behind, rows[5]).squeeze(3));
+  };
+  at::Tensor y = TimeOrder(starts, x.device()).run(memory, inputs, {}, take_step);
   state.memory = memory;
 
   y = at::layer_norm(y, E, {}, {}, static_cast<double>(E) * config.norm_epsilon).view({N, H * E});

@@ -28,20 +28,38 @@ TEST(Lagged, RowsBeforeAcrossTheBeginning) {
   EXPECT_EQ(difference(row(fresh.at(1)), at::tensor({0.f, 1.f, 2.f, 3.f, 0.f})), 0);
 }
 
-TEST(TimeOrder, SumsOfEachSequence) {
-  const std::vector<int64_t> starts{0, 2, 6, 7, 10};
-  const at::Tensor x = random_tensor({10, 3}, 1), before = random_tensor({4, 3}, 2);
-  const TimeOrder time(starts, at::kCPU);
-  const at::Tensor sorted = time.sorted(x);
-  at::Tensor memory = before;
-  const at::Tensor sums = time.run(memory, [&](int64_t first, int64_t count, const at::Tensor& old) {
-    const at::Tensor behind = old + sorted.narrow(0, first, count);
-    return std::pair(behind, behind);
-  });
-  for (int64_t s = 0; s < 4; ++s) {
-    const at::Tensor expected = before[s] + x.slice(0, starts[s], starts[s + 1]).cumsum(0);
-    EXPECT_LT(difference(sums.slice(0, starts[s], starts[s + 1]), expected), 1e-6);
-    EXPECT_LT(difference(memory[s], expected[expected.size(0) - 1]), 1e-6);
+// Sums scaled by a shared weight, over sequences that end within and at the borders of what is walked again.
+TEST(TimeOrder, SumsOfEachSequenceAndTheirGradients) {
+  const std::vector<int64_t> starts{0, 2, 72, 73, 105, 138};
+  const at::Tensor x = random_tensor({138, 3}, 1), before = random_tensor({5, 3}, 2), weight = random_tensor({3}, 3);
+  const at::Tensor of_sums = random_tensor({138, 3}, 4), of_memory = random_tensor({5, 3}, 5);
+  const auto leaves = [&] {
+    TimeOrder::Tensors copies{x.clone(), before.clone(), weight.clone()};
+    for (at::Tensor& copy : copies) copy.requires_grad_(true);
+    return copies;
+  };
+  const TimeOrder::Tensors plain = leaves(), stepped = leaves();
+
+  at::Tensor memory = stepped[1];
+  const auto add = [](const TimeOrder::Tensors& rows, const TimeOrder::Tensors& shared, const at::Tensor& old) {
+    const at::Tensor behind = old + rows[0] * shared[0];
+    return std::pair(behind, behind * behind);
+  };
+  const at::Tensor sums = TimeOrder(starts, at::kCPU).run(memory, {stepped[0]}, {stepped[2]}, add);
+  ((sums * of_sums).sum() + (memory * of_memory).sum()).backward();
+
+  std::vector<at::Tensor> expected, ends;
+  for (int64_t s = 0; s < 5; ++s) {
+    expected.push_back(plain[1][s] + (plain[0].slice(0, starts[s], starts[s + 1]) * plain[2]).cumsum(0));
+    ends.push_back(expected.back()[expected.back().size(0) - 1]);
+  }
+  const at::Tensor all = at::cat(expected).square(), behind = at::stack(ends);
+  ((all * of_sums).sum() + (behind * of_memory).sum()).backward();
+  EXPECT_LT(difference(sums, all), 1e-3);
+  EXPECT_LT(difference(memory, behind), 1e-4);
+  for (size_t i = 0; i < plain.size(); ++i) {
+    const double largest = plain[i].grad().abs().max().item<double>();
+    EXPECT_LT(difference(stepped[i].grad(), plain[i].grad()), 1e-5 * largest) << i;
   }
 }
 
