@@ -100,8 +100,7 @@ void print_tokenizer(const Json& json) {
 }
 
 void print_info(const std::string& folder, const Json& json) {
-  const Json& config = json["config"];
-  const auto number = [&](const char* key) { return config[key].get<int64_t>(); };
+  const ModelConfig config = read_config(folder);  // the keys of json["config"] are the family's own
   print(folder);
   print(fmt::format("family          {}", json["family"].get<std::string>()));
   print(fmt::format("parameters      {:.2f} million", static_cast<double>(json["parameters"].get<int64_t>()) / 1e6));
@@ -112,13 +111,15 @@ void print_info(const std::string& folder, const Json& json) {
     types += fmt::format("{}{} tensors {}", types.empty() ? "" : ", ", count.get<int64_t>(), type);
   }
   print(fmt::format("stored          {}", types));
-  print(fmt::format("layers          {}, width {}, MLP {}", number("num_hidden_layers"), number("hidden_size"),
-                    number("intermediate_size")));
-  print(fmt::format("attention       {} heads of {}, {} key-value heads", number("num_attention_heads"),
-                    number("head_dim"), number("num_key_value_heads")));
-  print(fmt::format("positions       {}", number("max_position_embeddings")));
-  print(fmt::format("vocabulary      {}, {} head", number("vocab_size"),
-                    config["tie_word_embeddings"].get<bool>() ? "tied" : "separate"));
+  print(fmt::format("layers          {}, width {}, MLP {}", config.layers, config.d_model, config.d_mlp));
+  if (config.recurrent()) {
+    print("mixing          recurrent, no limit of positions");
+  } else {
+    print(fmt::format("attention       {} heads of {}, {} key-value heads", config.heads, config.head_dim,
+                      config.kv_heads));
+    print(fmt::format("positions       {}", config.max_positions));
+  }
+  print(fmt::format("vocabulary      {}, {} head", config.vocab_size, config.tied_embeddings ? "tied" : "separate"));
   print_tokenizer(json["tokenizer"]);
   print(fmt::format("generation      {}", json["generation_config"].is_null() ? "no generation_config.json"
                                                                               : json["generation_config"].dump()));

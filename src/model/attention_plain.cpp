@@ -1,5 +1,5 @@
-// Attention for the types and devices that have no loops of their own. One batched product serves many sequences: a
-// launch for each would cost an accelerator more than the product.
+// Attention for the types and devices that have no loops of their own, with soft-caps and windows. One batched product
+// serves many sequences: a launch for each would cost an accelerator more than the product.
 #include "model/kernels.h"
 
 #include <algorithm>
@@ -61,8 +61,12 @@ AttentionBatches::Batch make_batch(const std::vector<Lengths>& members, const At
         flat_queries.push_back(query);
       }
       query_rows.push_back(query);
-      std::fill_n(hides, member.prefix, false);
-      std::fill_n(hides + batch.prefix, shape.visible[query], false);
+      // what lies in front of the window, counted from the sequence's beginning
+      const int64_t visible = shape.visible[query], before = member.prefix + visible - shape.window;
+      const int64_t hidden_rows = shape.window > 0 ? std::max<int64_t>(before, 0) : 0;
+      const int64_t in_prefix = std::min(hidden_rows, member.prefix), in_own = hidden_rows - in_prefix;
+      std::fill_n(hides + in_prefix, member.prefix - in_prefix, false);
+      std::fill_n(hides + batch.prefix + in_own, visible - in_own, false);
     }
     for (int64_t i = 0; i < batch.keys; ++i) key_rows.push_back(first_key + std::min(i, member.keys - 1));
     for (int64_t i = 0; i < batch.prefix; ++i) {
@@ -117,11 +121,12 @@ std::shared_ptr<const AttentionBatches> make_batches(const AttentionShape& shape
 at::Tensor attention_plain(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                            const AttentionShape& shape) {
   if (query.size(0) == 0) return query;
-  if (!shape.batches) shape.batches = make_batches(shape, query.device());
+  std::shared_ptr<const AttentionBatches>& batches = shape.batches[shape.window];
+  if (!batches) batches = make_batches(shape, query.device());
   const int64_t heads = query.size(1), kv_heads = key.size(1), group = heads / kv_heads, dim = query.size(2);
   const double scale = 1.0 / std::sqrt(static_cast<double>(dim));
   std::vector<at::Tensor> outputs;
-  for (const AttentionBatches::Batch& batch : shape.batches->batches) {
+  for (const AttentionBatches::Batch& batch : batches->batches) {
     const int64_t S = batch.sequences, Q = batch.queries, T = batch.prefix + batch.keys;
     // [S, kv_heads, T, dim]
     const auto rows_of = [&](const at::Tensor& own, const at::Tensor& prefix) {
@@ -137,6 +142,7 @@ at::Tensor attention_plain(const at::Tensor& query, const at::Tensor& key, const
     const at::Tensor q_grouped = q.permute({0, 2, 3, 1, 4}).reshape({S, kv_heads, group * Q, dim});
     at::Tensor scores = at::matmul(q_grouped, rows_of(key, shape.prefix_key).transpose(2, 3)) * scale;
     if (scores.scalar_type() != at::kDouble) scores = scores.to(at::kFloat);
+    if (shape.softcap > 0) scores = (scores / shape.softcap).tanh() * shape.softcap;
     scores = scores.view({S, kv_heads, group, Q, T});
     scores = scores.masked_fill(batch.hidden, -std::numeric_limits<float>::infinity());
     const at::Tensor weights = at::softmax(scores, -1).to(query.scalar_type()).view({S, kv_heads, group * Q, T});
@@ -144,7 +150,7 @@ at::Tensor attention_plain(const at::Tensor& query, const at::Tensor& key, const
     const at::Tensor flat = mixed.view({S, kv_heads, group, Q, dim}).permute({0, 3, 1, 2, 4});
     outputs.push_back(flat.reshape({S * Q, heads, dim}).index_select(0, batch.taken));
   }
-  return at::cat(outputs).index_select(0, shape.batches->order);
+  return at::cat(outputs).index_select(0, batches->order);
 }
 
 }  // namespace introspect

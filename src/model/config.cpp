@@ -1,6 +1,7 @@
 #include "model/config.h"
 
 #include "base/error.h"
+#include "model/config_parts.h"
 #include "model/names.h"
 
 #include <nlohmann/json.hpp>
@@ -8,38 +9,6 @@
 namespace introspect {
 
 namespace {
-
-RopeScaling parse_rope_scaling(const Json& config, const std::string& label) {
-  RopeScaling scaling;
-  const auto found = config.find("rope_scaling");
-  if (found == config.end() || found->is_null()) return scaling;
-  const Json& json = *found;
-  const std::string kind = json.contains("rope_type") ? json_get<std::string>(json, "rope_type", label)
-                                                      : json_get<std::string>(json, "type", label);
-  if (kind == "default") return scaling;
-  scaling.factor = json_get<double>(json, "factor", label);
-  if (!(scaling.factor > 0)) {
-    fail("config", fmt::format("rope_scaling.factor: got {}, expected a positive number ({})", scaling.factor, label));
-  }
-  if (kind == "linear") {
-    scaling.kind = RopeScaling::Kind::linear;
-  } else if (kind == "llama3") {
-    scaling.kind = RopeScaling::Kind::llama3;
-    scaling.low_frequency_factor = json_get<double>(json, "low_freq_factor", label);
-    scaling.high_frequency_factor = json_get<double>(json, "high_freq_factor", label);
-    scaling.original_positions = json_get<double>(json, "original_max_position_embeddings", label);
-  } else {
-    fail("config", fmt::format("rope_scaling: got '{}', expected default, linear or llama3 ({})", kind, label),
-         "this checkpoint's rotary scaling is not supported; its logits would be wrong");
-  }
-  return scaling;
-}
-
-void check_positive(int64_t value, const char* key, const std::string& label) {
-  if (value <= 0 || value > (int64_t{1} << 32)) {
-    fail("config", fmt::format("key '{}': got {}, expected a positive number ({})", key, value, label));
-  }
-}
 
 std::optional<int64_t> optional_token(const Json& json, const char* key, const std::string& label) {
   const auto found = json.find(key);
@@ -66,49 +35,22 @@ ModelConfig parse_config(const Json& json, const std::string& label) {
   ModelConfig config;
   config.family = json_get<std::string>(json, "model_type", label);
   check_family(config.family, label);
-  config.vocab_size = json_get<int64_t>(json, "vocab_size", label);
-  config.d_model = json_get<int64_t>(json, "hidden_size", label);
-  config.layers = json_get<int64_t>(json, "num_hidden_layers", label);
-  config.heads = json_get<int64_t>(json, "num_attention_heads", label);
-  config.kv_heads = json_get_or<int64_t>(json, "num_key_value_heads", config.heads, label);
-  check_positive(config.heads, "num_attention_heads", label);
-  check_positive(config.kv_heads, "num_key_value_heads", label);
-  config.head_dim = json_get_or<int64_t>(json, "head_dim", config.d_model / config.heads, label);
-  config.d_mlp = json_get<int64_t>(json, "intermediate_size", label);
-  config.max_positions = json_get<int64_t>(json, "max_position_embeddings", label);
-  config.norm_epsilon = json_get<double>(json, "rms_norm_eps", label);
-  config.rope_theta = json_get_or<double>(json, "rope_theta", 10000.0, label);
-  config.rope_scaling = parse_rope_scaling(json, label);
-  config.attention_bias = json_get_or<bool>(json, "attention_bias", false, label);
-  config.attention_output_bias = config.attention_bias;
-  config.mlp_bias = json_get_or<bool>(json, "mlp_bias", false, label);
-  config.query_key_norm = config.family == "qwen3";
-  config.tied_embeddings = json_get_or<bool>(json, "tie_word_embeddings", false, label);
+  config.vocab_size = read_size(json, "vocab_size", label);
+  family_of(config).read_config(json, label, config);
   config.bos_token = optional_token(json, "bos_token_id", label);
   config.eos_token = optional_token(json, "eos_token_id", label);
-  config.stored_dtype = json_get_or<std::string>(json, "torch_dtype", "float32", label);
+  const std::string stored = json_get_or<std::string>(json, "dtype", "float32", label);  // transformers 4.56 and later
+  config.stored_dtype = json_get_or<std::string>(json, "torch_dtype", stored, label);
 
-  for (const auto& [value, key] : {std::pair{config.vocab_size, "vocab_size"},
-                                   {config.d_model, "hidden_size"},
-                                   {config.layers, "num_hidden_layers"},
-                                   {config.head_dim, "head_dim"},
-                                   {config.d_mlp, "intermediate_size"},
-                                   {config.max_positions, "max_position_embeddings"}}) {
-    check_positive(value, key, label);
-  }
   if (config.heads % config.kv_heads != 0) {
     fail("config", fmt::format("num_key_value_heads: got {}, expected a divisor of {} heads ({})", config.kv_heads,
                                config.heads, label));
   }
-  if (config.head_dim % 2 != 0) {
+  if (!(config.rotary_fraction >= 0 && config.rotary_fraction <= 1)) {
+    fail("config", fmt::format("rotary_pct: got {}, expected 0 to 1 ({})", config.rotary_fraction, label));
+  }
+  if (config.rotary_dim() % 2 != 0) {
     fail("config", fmt::format("head_dim: got {}, expected an even number ({})", config.head_dim, label));
-  }
-  const std::string activation = json_get_or<std::string>(json, "hidden_act", "silu", label);
-  if (activation != "silu") {
-    fail("config", fmt::format("hidden_act: got '{}', expected silu for {} ({})", activation, config.family, label));
-  }
-  if (json_get_or<bool>(json, "use_sliding_window", false, label)) {
-    fail("config", fmt::format("use_sliding_window: sliding-window attention is not supported ({})", label));
   }
   return config;
 }
@@ -123,39 +65,22 @@ int64_t ModelConfig::parameter_count() const {
   return total;
 }
 
+int64_t ModelConfig::rotary_dim() const {
+  return static_cast<int64_t>(static_cast<double>(head_dim) * rotary_fraction);  // rounded down as in transformers
+}
+
+int64_t ModelConfig::window(int64_t layer) const {
+  const bool windowed = layer >= window_first_layer && (layer - window_first_layer) % window_period == 0;
+  return windowed ? sliding_window : 0;
+}
+
 Json config_to_json(const ModelConfig& config) {
+  const Family& family = family_of(config);
   Json json;
-  json["architectures"] = Json::array({config.family == "qwen3" ? "Qwen3ForCausalLM" : "LlamaForCausalLM"});
+  json["architectures"] = Json::array({family.architecture});
   json["model_type"] = config.family;
   json["vocab_size"] = config.vocab_size;
-  json["hidden_size"] = config.d_model;
-  json["num_hidden_layers"] = config.layers;
-  json["num_attention_heads"] = config.heads;
-  json["num_key_value_heads"] = config.kv_heads;
-  json["head_dim"] = config.head_dim;
-  json["intermediate_size"] = config.d_mlp;
-  json["max_position_embeddings"] = config.max_positions;
-  json["rms_norm_eps"] = config.norm_epsilon;
-  json["rope_theta"] = config.rope_theta;
-  switch (config.rope_scaling.kind) {
-    case RopeScaling::Kind::none:
-      json["rope_scaling"] = nullptr;
-      break;
-    case RopeScaling::Kind::linear:
-      json["rope_scaling"] = {{"rope_type", "linear"}, {"factor", config.rope_scaling.factor}};
-      break;
-    case RopeScaling::Kind::llama3:
-      json["rope_scaling"] = {{"rope_type", "llama3"},
-                              {"factor", config.rope_scaling.factor},
-                              {"low_freq_factor", config.rope_scaling.low_frequency_factor},
-                              {"high_freq_factor", config.rope_scaling.high_frequency_factor},
-                              {"original_max_position_embeddings", config.rope_scaling.original_positions}};
-      break;
-  }
-  json["attention_bias"] = config.attention_bias;
-  json["attention_dropout"] = 0.0;
-  json["mlp_bias"] = config.mlp_bias;
-  json["hidden_act"] = "silu";
+  family.write_config(config, json);
   json["initializer_range"] = 0.02;
   json["tie_word_embeddings"] = config.tied_embeddings;
   json["bos_token_id"] = config.bos_token ? Json(*config.bos_token) : Json(nullptr);

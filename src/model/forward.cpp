@@ -3,7 +3,12 @@
 #include "model/forward.h"
 
 #include "base/error.h"
+#include "model/forward_checks.h"
 #include "model/kernels.h"
+#include "model/linear.h"
+#include "model/mamba.h"
+#include "model/rotary.h"
+#include "model/rwkv7.h"
 
 #include <algorithm>
 #include <cmath>
@@ -15,64 +20,6 @@
 namespace introspect {
 
 namespace {
-
-struct Angles {
-  at::Tensor cosine, sine;  // [N, E/2] float32
-
-  Angles at(const at::Tensor& rows) const { return {cosine.index_select(0, rows), sine.index_select(0, rows)}; }
-};
-
-// Rotary angles, with the frequency scaling of Llama 3.1 (Hugging Face modeling_rope_utils, "llama3"). `furthest` is
-// the largest position.
-Angles rotary_angles(const ModelConfig& config, const at::Tensor& positions, int64_t furthest) {
-  const int64_t half = config.head_dim / 2;
-  std::vector<double> frequency(half);
-  const RopeScaling& scaling = config.rope_scaling;
-  for (int64_t i = 0; i < half; ++i) {
-    double f = std::pow(config.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(config.head_dim));
-    if (scaling.kind == RopeScaling::Kind::linear) f /= scaling.factor;
-    if (scaling.kind == RopeScaling::Kind::llama3) {
-      const double wavelength = 2 * M_PI / f;
-      const double longest = scaling.original_positions / scaling.low_frequency_factor;
-      const double shortest = scaling.original_positions / scaling.high_frequency_factor;
-      if (wavelength > longest) {
-        f /= scaling.factor;
-      } else if (wavelength > shortest) {
-        const double smooth = (scaling.original_positions / wavelength - scaling.low_frequency_factor) /
-                              (scaling.high_frequency_factor - scaling.low_frequency_factor);
-        f = (1 - smooth) * f / scaling.factor + smooth * f;
-      }
-    }
-    frequency[i] = f;
-  }
-  const at::Tensor f = at::tensor(frequency, at::kDouble).to(positions.device());
-  // many sequences share their positions: each cosine is computed once
-  const bool table = furthest + 1 < positions.size(0);
-  const at::Tensor distinct = table ? at::arange(furthest + 1, positions.options()) : positions;
-  const at::Tensor angles = distinct.to(at::kDouble).unsqueeze(1) * f.unsqueeze(0);
-  const at::Tensor cosine = angles.cos().to(at::kFloat), sine = angles.sin().to(at::kFloat);
-  if (!table) return {cosine, sine};
-  return {cosine.index_select(0, positions), sine.index_select(0, positions)};
-}
-
-// W x + b + scale * B A dropout(x). Products in `compute` where the weights are float32, result in x's type.
-at::Tensor apply_linear(const Linear& linear, const at::Tensor& x, const ForwardOptions& options) {
-  const bool mixed = options.compute == at::kBFloat16 && linear.weight.scalar_type() == at::kFloat;
-  const auto product = [&](const at::Tensor& in, const at::Tensor& weight) {
-    if (!mixed) return at::linear(in, weight.scalar_type() == in.scalar_type() ? weight : weight.to(in.scalar_type()));
-    return at::linear(in.to(at::kBFloat16), weight.to(at::kBFloat16));
-  };
-  at::Tensor y = product(x, linear.weight);
-  if (mixed) y = y.to(at::kFloat);
-  if (linear.bias.defined()) y = y + linear.bias;
-  if (linear.lora) {
-    at::Tensor in = x;
-    if (options.training && linear.lora->dropout > 0) in = at::dropout(in, linear.lora->dropout, true);
-    const at::Tensor update = product(product(in, linear.lora->a), linear.lora->b);
-    y = y + linear.lora->scale * update.to(y.scalar_type());
-  }
-  return y;
-}
 
 // Which of the packed positions a layer carries on: all, or in the last layer those whose logits are wanted.
 struct Carried {
@@ -114,7 +61,7 @@ Carried narrow(const Carried& all, const at::Tensor& wanted, at::Device device) 
   carried.all = false;
   carried.rows = wanted.to(device);
   carried.shape = all.shape;
-  carried.shape.batches.reset();
+  carried.shape.batches.clear();
   carried.shape.query_start.assign(1, 0);
   carried.shape.visible.clear();
   const at::Tensor rows = wanted.to(at::kCPU).contiguous();
@@ -136,6 +83,7 @@ struct Pass {
   Angles angles;
   Carried carried;
   ForwardResult result;
+  at::Tensor first_values;  // of layer 0, which RWKV-7 reads in every layer
 };
 
 // The prefix's keys and values of a layer, checked against the model.
@@ -156,56 +104,77 @@ void set_prefix(AttentionShape& shape, const KeyValues& cache, const ModelConfig
   shape.prefix_value = values;
 }
 
-// Queries or keys [rows, heads, head_dim] of normalised x [rows, D]: normalised a head where the family does, rotated.
-at::Tensor turned(const Pass& pass, const Linear& linear, const at::Tensor& norm, int64_t heads, const at::Tensor& x,
-                  const Angles& angles) {
-  const ModelConfig& c = pass.config;
-  at::Tensor y = apply_linear(linear, x, pass.options).view({x.size(0), heads, c.head_dim});
-  if (c.query_key_norm) {
-    y = rms_norm(y.reshape({x.size(0) * heads, c.head_dim}), norm, c.norm_epsilon).view_as(y);
-  }
-  return rotate(y, angles.cosine, angles.sine);
-}
-
-at::Tensor values_of(const Pass& pass, const Block& block, const at::Tensor& x) {
-  return apply_linear(block.value, x, pass.options).view({x.size(0), pass.config.kv_heads, pass.config.head_dim});
-}
-
+// Queries [M, H, E], keys and values [N, K, E].
 struct Projections {
-  at::Tensor query;       // [M, H, E]
-  at::Tensor key, value;  // [N, K, E]
+  at::Tensor query, key, value;
 };
 
-at::Tensor queries_of(const Pass& pass, const Block& block, const at::Tensor& x_ND) {
-  const int64_t H = pass.config.heads;
-  if (pass.carried.all) return turned(pass, block.query, block.query_norm, H, x_ND, pass.angles);
-  return turned(pass, block.query, block.query_norm, H, x_ND.index_select(0, pass.carried.rows),
-                pass.angles.at(pass.carried.rows));
+at::Tensor heads_of(const Pass& pass, const Linear& linear, const at::Tensor& x, int64_t heads) {
+  return apply_linear(linear, x, pass.options).view({x.size(0), heads, pass.config.head_dim});
 }
 
-Projections projections_of(const Pass& pass, const Block& block, const at::Tensor& x_ND) {
-  return {queries_of(pass, block, x_ND),
-          turned(pass, block.key, block.key_norm, pass.config.kv_heads, x_ND, pass.angles),
-          values_of(pass, block, x_ND)};
+// The three parts of a checkpoint's one projection, [rows, H, E] each.
+Projections split(const Pass& pass, const Block& block, const at::Tensor& x) {
+  const ModelConfig& c = pass.config;
+  const at::Tensor y = apply_linear(block.query_key_value, x, pass.options);
+  const bool stacked = c.projections == ProjectionLayout::stacked;
+  const std::vector<at::Tensor> parts = stacked ? y.view({x.size(0), 3, c.heads, c.head_dim}).unbind(1)
+                                                : y.view({x.size(0), c.heads, 3, c.head_dim}).unbind(2);
+  return {parts[0], parts[1], parts[2]};
+}
+
+// Heads y [rows, heads, E] as attention takes them: normalised a head where the family does, turned.
+at::Tensor placed(const ModelConfig& c, at::Tensor y, const at::Tensor& norm, const Angles& angles) {
+  if (c.query_key_norm) {
+    y = rms_norm(y.reshape({y.size(0) * y.size(1), c.head_dim}), norm, c.norm_epsilon).view_as(y);
+  }
+  return turned(c, y, angles);
+}
+
+at::Tensor placed_query(const ModelConfig& c, const Block& block, const at::Tensor& y, const Angles& angles) {
+  const at::Tensor query = placed(c, y, block.query_norm, angles);
+  // attention itself scales by 1 / sqrt E
+  return c.query_scale > 0 ? query * (c.query_scale * std::sqrt(static_cast<double>(c.head_dim))) : query;
+}
+
+at::Tensor queries_of(const Pass& pass, const Block& block, const at::Tensor& x_ND) {
+  const ModelConfig& c = pass.config;
+  const Carried& carried = pass.carried;
+  const at::Tensor x = carried.all ? x_ND : x_ND.index_select(0, carried.rows);
+  const at::Tensor y = c.projections == ProjectionLayout::separate ? heads_of(pass, block.query, x, c.heads)
+                                                                   : split(pass, block, x).query;
+  return placed_query(c, block, y, carried.all ? pass.angles : pass.angles.at(carried.rows));
+}
+
+Projections projections_of(const Pass& pass, const Block& block, const at::Tensor& x_ND, bool with_queries = true) {
+  const ModelConfig& c = pass.config;
+  if (c.projections == ProjectionLayout::separate) {
+    return {with_queries ? queries_of(pass, block, x_ND) : at::Tensor(),
+            placed(c, heads_of(pass, block.key, x_ND, c.kv_heads), block.key_norm, pass.angles),
+            heads_of(pass, block.value, x_ND, c.kv_heads)};
+  }
+  Projections made = split(pass, block, x_ND);
+  if (!pass.carried.all) made.query = made.query.index_select(0, pass.carried.rows);
+  const Angles angles = pass.carried.all ? pass.angles : pass.angles.at(pass.carried.rows);
+  return {placed_query(c, block, made.query, angles), placed(c, made.key, block.key_norm, pass.angles), made.value};
 }
 
 // The projections of a layer some of whose positions were known before: only the others are computed.
 Projections projections_beside(const Pass& pass, const Block& block, int64_t layer, const at::Tensor& x_ND) {
+  const ModelConfig& c = pass.config;
   const auto index = static_cast<size_t>(layer);
   const KeyValues& cache = *pass.options.known->cache;
   const at::Tensor row = pass.options.known->row.to(x_ND.device()), fresh = row.lt(0).nonzero().squeeze(1);
   const at::Tensor from = row.clamp_min(0), x = x_ND.index_select(0, fresh);
-  const Angles angles = pass.angles.at(fresh);
+  // where either pass carries on only a few positions (the last layer), the queries are few and computed
+  const bool queries = pass.carried.all && cache.queries[index].size(0) == cache.keys[index].size(0);
+  const Pass of_fresh{c, pass.options, pass.angles.at(fresh), {}, {}, {}};
+  const Projections made = projections_of(of_fresh, block, x, queries);
   const auto beside = [&](const at::Tensor& known, const at::Tensor& computed) {
     return known.index_select(0, from).index_copy_(0, fresh, computed);
   };
-  const int64_t H = pass.config.heads, K = pass.config.kv_heads;
-  // where either pass carries on only a few positions (the last layer), the queries are few and computed
-  const bool queries = pass.carried.all && cache.queries[index].size(0) == cache.keys[index].size(0);
-  return {queries ? beside(cache.queries[index], turned(pass, block.query, block.query_norm, H, x, angles))
-                  : queries_of(pass, block, x_ND),
-          beside(cache.keys[index], turned(pass, block.key, block.key_norm, K, x, angles)),
-          beside(cache.values[index], values_of(pass, block, x))};
+  return {queries ? beside(cache.queries[index], made.query) : queries_of(pass, block, x_ND),
+          beside(cache.keys[index], made.key), beside(cache.values[index], made.value)};
 }
 
 at::Tensor attention_of(Pass& pass, const Block& block, int64_t layer, const at::Tensor& x_ND) {
@@ -219,97 +188,60 @@ at::Tensor attention_of(Pass& pass, const Block& block, int64_t layer, const at:
     if (pass.options.keep_queries) pass.result.cache.queries.push_back(made.query);
   }
   if (pass.options.prefix) set_prefix(carried.shape, *pass.options.prefix->cache, c, layer);
+  carried.shape.softcap = c.attention_softcap;
+  carried.shape.window = c.window(layer);
   const at::Tensor mixed = attention(made.query, made.key, made.value, carried.shape);
   return apply_linear(block.output, mixed.reshape({mixed.size(0), c.heads * c.head_dim}), pass.options);
 }
 
-at::Tensor mlp_of(const Block& block, const at::Tensor& x, const ForwardOptions& options) {
-  const at::Tensor hidden = gated_silu(apply_linear(block.gate, x, options), apply_linear(block.up, x, options));
-  return apply_linear(block.down, hidden, options);
+// What carries information from position to position.
+at::Tensor mixer_of(Pass& pass, const Block& block, int64_t layer, const at::Tensor& x_ND) {
+  const std::vector<int64_t>& starts = pass.carried.shape.key_start;
+  switch (pass.config.mixer) {
+    case Mixer::attention:
+      break;
+    case Mixer::mamba:
+      return mamba_mixer(pass.config, block.mamba, x_ND, starts, pass.result.states[layer], pass.options);
+    case Mixer::rwkv7:
+      return rwkv7_time_mixing(pass.config, block, x_ND, starts, pass.result.states[layer], pass.first_values,
+                               pass.options);
+  }
+  return attention_of(pass, block, layer, x_ND);
 }
 
 at::Tensor run_block(Pass& pass, const Block& block, int64_t layer, at::Tensor x) {
   Taps* taps = pass.options.taps;
-  const double epsilon = pass.config.norm_epsilon;
+  const ModelConfig& c = pass.config;
   x = apply_taps(taps, {PlaceKind::resid_pre, layer}, x);
-  at::Tensor out = attention_of(pass, block, layer, rms_norm(x, block.attention_norm, epsilon));
+  at::Tensor out = apply_norm(c, x, block.attention_norm, block.attention_norm_bias);
+  out = mixer_of(pass, block, layer, out);
+  if (c.post_norms) out = apply_norm(c, out, block.attention_post_norm, {});
   out = apply_taps(taps, {PlaceKind::attention_out, layer}, out);
-  x = (pass.carried.all ? x : x.index_select(0, pass.carried.rows)) + out;
-  x = apply_taps(taps, {PlaceKind::resid_mid, layer}, x);
-  out = mlp_of(block, rms_norm(x, block.mlp_norm, epsilon), pass.options);
+  const at::Tensor before = pass.carried.all ? x : x.index_select(0, pass.carried.rows);
+  x = before + out;
+  if (c.d_mlp == 0) return apply_taps(taps, {PlaceKind::resid_post, layer}, x);
+  if (!c.parallel_residual) x = apply_taps(taps, {PlaceKind::resid_mid, layer}, x);
+  out = apply_norm(c, c.parallel_residual ? before : x, block.mlp_norm, block.mlp_norm_bias);
+  if (c.mixer == Mixer::rwkv7) {
+    out = rwkv7_mlp_input(block, out, pass.carried.shape.key_start, pass.result.states[layer]);
+  }
+  out = apply_mlp(c, block, out, pass.options);
+  if (c.post_norms) out = apply_norm(c, out, block.mlp_post_norm, {});
   out = apply_taps(taps, {PlaceKind::mlp_out, layer}, out);
   x = x + out;
   return apply_taps(taps, {PlaceKind::resid_post, layer}, x);
 }
 
-// Throws Error if a number of `values` is outside [0, end).
-void check_range(const at::Tensor& values, int64_t end, const char* what, const std::string& where) {
-  if (values.numel() == 0) return;
-  const auto [low, high] = values.aminmax();
-  const int64_t lowest = low.item<int64_t>(), highest = high.item<int64_t>();
-  if (lowest < 0 || highest >= end) {
-    fail("forward", fmt::format("{} {}: {}", what, lowest < 0 ? lowest : highest, where));
-  }
-}
-
-void check_known(const Known& known, const Taps* taps, int64_t layer, int64_t positions) {
-  if (has_tap(taps, {PlaceKind::resid_pre, layer})) {
-    fail("forward", fmt::format("known: what is known of layer {} would not see the tap in front of it", layer));
-  }
-  const auto index = static_cast<size_t>(layer);
-  if (!known.cache || index >= known.cache->queries.size() || !known.cache->queries[index].defined()) {
-    fail("forward", fmt::format("known: the cache holds no queries, keys and values of layer {}", layer),
-         "the pass that made it must have run this layer with keep_cache and keep_queries");
-  }
-  if (!known.row.defined() || known.row.numel() != positions) {
-    fail("forward", fmt::format("known: expected {} rows, as many as the sequences hold", positions));
-  }
-  const int64_t rows = known.cache->keys[index].size(0);
-  check_range(known.row.clamp_min(0), rows, "known: row", fmt::format("the cache of layer {} has {}", layer, rows));
-}
-
-// Returns the largest position.
-int64_t check_input(const Model& model, const Packed& input, const ForwardOptions& options, int64_t last_layer) {
+// Embedding rows [N, D]. Taps see them as the table holds them: what the family does to them (scale, norm, positions)
+// is done to a continuous token too, as Hugging Face does it to inputs_embeds.
+at::Tensor embed(const Model& model, const ForwardOptions& options, const at::Tensor& tokens,
+                 const at::Tensor& positions) {
   const ModelConfig& c = model.config;
-  if (input.starts.size() < 2 || input.size() == 0) fail("forward", "got no tokens, expected at least one");
-  if (options.first_layer < 0 || options.first_layer > last_layer || last_layer > c.layers) {
-    fail("forward", fmt::format("layers {} to {}: the model has {}", options.first_layer, last_layer, c.layers));
-  }
-  if (options.first_layer > 0 && !options.residual.defined()) {
-    fail("forward", "a pass that starts at a layer needs the residual stream entering it");
-  }
-  const int64_t N = input.size();
-  if (options.residual.defined()) {
-    if (options.residual.dim() != 2 || options.residual.size(0) != N || options.residual.size(1) != c.d_model) {
-      fail("forward", fmt::format("residual: expected shape [{}, {}]", N, c.d_model));
-    }
-  } else {
-    if (!input.tokens.defined() || input.tokens.numel() != N) {
-      fail("forward", fmt::format("tokens: expected {}, as many as the sequences hold", N));
-    }
-    check_range(input.tokens, c.vocab_size, "token", fmt::format("the vocabulary has {} tokens", c.vocab_size));
-  }
-  if (!input.positions.defined() || input.positions.numel() != N) {
-    fail("forward", fmt::format("positions: expected {}, as many as the sequences hold", N));
-  }
-  const auto [nearest, furthest] = input.positions.aminmax();
-  if (nearest.item<int64_t>() < 0 || furthest.item<int64_t>() >= c.max_positions) {
-    fail("forward",
-         fmt::format("a sequence of {} positions: the model has {}", furthest.item<int64_t>() + 1, c.max_positions),
-         "shorten the input");
-  }
-  if (options.logits_at.defined()) {
-    check_range(options.logits_at, N, "logits_at", fmt::format("the input has {} positions", N));
-  }
-  if (const Prefix* prefix = options.prefix) {
-    if (!prefix->cache || static_cast<int64_t>(prefix->begin.size()) != input.sequences() ||
-        static_cast<int64_t>(prefix->length.size()) != input.sequences()) {
-      fail("forward", fmt::format("prefix: got {} ranges, expected one for each of {} sequences", prefix->begin.size(),
-                                  input.sequences()));
-    }
-  }
-  if (options.known) check_known(*options.known, options.taps, options.first_layer, N);
-  return furthest.item<int64_t>();
+  at::Tensor x = apply_taps(options.taps, {PlaceKind::embed, -1}, at::embedding(model.embedding, tokens));
+  // in the stream's own type, as Hugging Face: bfloat16 rounds the factor
+  if (c.embedding_scale != 1) x = x * at::full({1}, c.embedding_scale, x.options());
+  if (c.embedding_norm) x = apply_norm(c, x, model.embedding_norm, model.embedding_norm_bias);
+  return c.learned_positions ? x + at::embedding(model.positions, positions) : x;
 }
 
 }  // namespace
@@ -347,13 +279,16 @@ ForwardResult forward(const Model& model, const Packed& given, const ForwardOpti
     for (Tap& tap : *options.taps) tap.fired = 0;  // taps may be used for several passes
   }
 
-  Pass pass{c, options, rotary_angles(c, positions, furthest), carry_all(given, options), {}};
+  Pass pass{c, options, rotary_angles(c, positions, furthest), carry_all(given, options), {}, {}};
+  if (c.recurrent()) {
+    pass.result.states.resize(c.layers);
+    if (options.states) pass.result.states = *options.states;
+  }
   at::Tensor x_ND;
   if (options.residual.defined()) {
     x_ND = options.residual.to(device, model.embedding.scalar_type());
   } else {
-    x_ND = at::embedding(model.embedding, given.tokens.to(device));
-    x_ND = apply_taps(options.taps, {PlaceKind::embed, -1}, x_ND);
+    x_ND = embed(model, options, given.tokens.to(device), positions);
   }
   // caches are filled for the layers that were skipped too, so that an index is a layer
   if (options.keep_cache) {
@@ -362,20 +297,25 @@ ForwardResult forward(const Model& model, const Packed& given, const ForwardOpti
     if (options.keep_queries) pass.result.cache.queries.resize(options.first_layer);
   }
   for (int64_t layer = options.first_layer; layer < last_layer; ++layer) {
-    if (layer == c.layers - 1 && can_narrow(options, layer)) {
+    if (layer == c.layers - 1 && !c.recurrent() && can_narrow(options, layer)) {
       pass.carried = narrow(pass.carried, options.logits_at, device);
     }
     x_ND = run_block(pass, model.blocks[layer], layer, x_ND);
+    if (c.recurrent() && !options.keep_states) pass.result.states[layer] = {};
   }
+  if (!options.keep_states) pass.result.states.clear();
   pass.result.residual = x_ND;
   if (options.want_logits && last_layer == c.layers) {
     // a tap at the last norm sees every position, so there the wanted ones are taken behind it
     const bool take = options.logits_at.defined() && pass.carried.all;
     const bool tapped = has_tap(options.taps, {PlaceKind::final_norm, -1});
     at::Tensor x_MD = take && !tapped ? x_ND.index_select(0, options.logits_at.to(device)) : x_ND;
-    x_MD = apply_taps(options.taps, {PlaceKind::final_norm, -1}, rms_norm(x_MD, model.final_norm, c.norm_epsilon));
+    x_MD = apply_norm(c, x_MD, model.final_norm, model.final_norm_bias);
+    x_MD = apply_taps(options.taps, {PlaceKind::final_norm, -1}, x_MD);
     if (take && tapped) x_MD = x_MD.index_select(0, options.logits_at.to(device));
-    pass.result.logits = apply_linear({model.head, {}, nullptr}, x_MD, options);  // [M, V]
+    at::Tensor logits = apply_linear({model.head, {}, nullptr}, x_MD, options);  // [M, V]
+    if (c.final_softcap > 0) logits = (logits / c.final_softcap).tanh() * c.final_softcap;
+    pass.result.logits = logits;
   }
   if (options.taps) check_all_fired(*options.taps);
   return std::move(pass.result);

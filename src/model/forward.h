@@ -25,6 +25,16 @@ struct Prefix {
   std::vector<int64_t> length;  // [sequences] how many rows
 };
 
+// What a layer of a recurrent model hands from one position to the next, a row a sequence (S of them). It takes the
+// place of keys and values, and is small, but cannot be cut: the state behind a prefix is that of the whole prefix.
+struct LayerState {
+  at::Tensor memory;      // float32; mamba [S, inner, state], rwkv7 [S, heads, head_dim, head_dim] (values by keys)
+  at::Tensor inputs;      // the mixer's last inputs: mamba [S, convolution - 1, inner], rwkv7 [S, 1, D]
+  at::Tensor mlp_inputs;  // rwkv7 [S, 1, D] the MLP's last input
+};
+using States = std::vector<LayerState>;  // a layer each
+States select_rows(const States& states, const at::Tensor& rows);
+
 // For a pass that starts at a layer: positions whose residual stream entering it is the one that an earlier pass of the
 // same model (with keep_cache and keep_queries) saw. Their projections of that layer are taken and not computed again.
 struct Known {
@@ -45,7 +55,8 @@ Packed pack(const std::vector<std::vector<int64_t>>& sequences, const std::vecto
 
 struct ForwardOptions {
   Taps* taps = nullptr;
-  const Prefix* prefix = nullptr;
+  const Prefix* prefix = nullptr;  // models with attention
+  const States* states = nullptr;  // recurrent models: what each sequence goes on from; null: from its beginning
 
   // A pass may start at a layer, with the residual stream given, and stop before a layer.
   int64_t first_layer = 0;
@@ -59,6 +70,7 @@ struct ForwardOptions {
   bool want_logits = true;    // false: only captures, residual or cache are wanted
   bool keep_cache = false;    // return the keys and values of this pass
   bool keep_queries = false;  // and the queries
+  bool keep_states = false;   // recurrent models: return the states behind each sequence
   bool training = false;      // LoRA dropout
   uint64_t dropout_seed = 0;
 
@@ -70,10 +82,12 @@ struct ForwardResult {
   at::Tensor logits;    // [M, V], type of the residual stream; undefined if not wanted
   at::Tensor residual;  // [N, D] (or [M, D]) leaving the last layer that was run, before the final norm
   KeyValues cache;      // if keep_cache
+  States states;        // if keep_states
 };
 
 // Runs the model. Gradients flow to every weight, LoRA factor and tap value that requires them. Throws Error for token
-// ids outside the vocabulary, positions beyond max_positions, and taps that did not fire.
+// ids outside the vocabulary, positions beyond max_positions, taps that did not fire, and what a family cannot do:
+// recurrent models know no prefix, cache or known rows; RWKV-7 starts at layer 0, whose values every layer reads.
 // Memory: activations of N positions; with gradients wanted, about 12 N (D + F) floats a layer more.
 ForwardResult forward(const Model& model, const Packed& input, const ForwardOptions& options = {});
 

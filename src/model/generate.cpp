@@ -96,12 +96,13 @@ struct Sequence {
 class Group {
  public:
   Group(const Model& model, const Tokenizer& tokenizer, const std::vector<Prompt>& prompts,
-        const GenerateOptions& options, const KeyValues& shared, int64_t common)
+        const GenerateOptions& options, const KeyValues& shared, const States& shared_states, int64_t common)
       : model_(model),
         tokenizer_(tokenizer),
         prompts_(prompts),
         options_(options),
         shared_(shared),
+        shared_states_(shared_states),
         common_(common),
         device_(model.embedding.device()) {}
 
@@ -146,10 +147,22 @@ class Group {
     Taps taps = vectors_of(packed);
     ForwardOptions options;
     options.compute = options_.compute;
-    options.keep_cache = true;
     options.logits_at = at::tensor(last, at::kLong);
-    if (common_ > 0) options.prefix = &prefix;
     if (!taps.empty()) options.taps = &taps;
+    if (model_.config.recurrent()) {
+      States states;
+      if (common_ > 0) {
+        states = select_rows(shared_states_, at::zeros({std::ssize(sequences_)}, at::kLong).to(device_));
+        options.states = &states;
+      }
+      for (Sequence& sequence : sequences_) state_rows_.push_back(&sequence);
+      options.keep_states = true;
+      ForwardResult result = forward(model_, packed, options);
+      states_ = std::move(result.states);
+      return result.logits;
+    }
+    options.keep_cache = true;
+    if (common_ > 0) options.prefix = &prefix;
     ForwardResult result = forward(model_, packed, options);
     lay_out(packed, result.cache, cache_rows);
     return result.logits;
@@ -223,6 +236,7 @@ class Group {
     packed.positions = at::tensor(positions, at::kLong);
     ForwardOptions options;
     options.compute = options_.compute;
+    if (model_.config.recurrent()) return step_from_states(alive, packed, options);
     options.keep_cache = true;
     options.prefix = &prefix;
     ForwardResult result = forward(model_, packed, options);
@@ -232,6 +246,23 @@ class Group {
       caches_.keys[layer].index_copy_(0, rows, result.cache.keys[layer].to(type));
       caches_.values[layer].index_copy_(0, rows, result.cache.values[layer].to(type));
     }
+    return result.logits;
+  }
+
+  at::Tensor step_from_states(const std::vector<Sequence*>& alive, const Packed& packed, ForwardOptions options) {
+    if (alive.size() < state_rows_.size()) {  // some have ended; the order is kept
+      std::vector<int64_t> rows;
+      for (size_t row = 0; row < state_rows_.size(); ++row) {
+        const bool going = rows.size() < alive.size() && state_rows_[row] == alive[rows.size()];
+        if (going) rows.push_back(static_cast<int64_t>(row));
+      }
+      states_ = select_rows(states_, index_of(rows, device_));
+      state_rows_ = alive;
+    }
+    options.states = &states_;
+    options.keep_states = true;
+    ForwardResult result = forward(model_, packed, options);
+    states_ = std::move(result.states);
     return result.logits;
   }
 
@@ -293,10 +324,14 @@ class Group {
   const std::vector<Prompt>& prompts_;
   const GenerateOptions& options_;
   const KeyValues& shared_;
+  const States& shared_states_;
   const int64_t common_;
   const at::Device device_;
   std::vector<Sequence> sequences_;
   KeyValues caches_;  // [rows of all sequences, kv_heads, head_dim] a layer
+  // Recurrent models: the states behind the last pass, and which sequence each of their rows is.
+  States states_;
+  std::vector<Sequence*> state_rows_;
 };
 
 }  // namespace
@@ -312,15 +347,22 @@ std::vector<Generated> generate(const Model& model, const Tokenizer& tokenizer, 
 
   const int64_t common = common_beginning(prompts);
   KeyValues shared;
+  States shared_states;
   if (common > 0) {
     const auto& first = prompts.front().tokens;
     ForwardOptions only_cache;
     only_cache.compute = options.compute;
-    only_cache.keep_cache = true;
+    only_cache.keep_cache = !c.recurrent();
+    only_cache.keep_states = c.recurrent();
     only_cache.want_logits = false;
-    shared = forward(model, pack({{first.begin(), first.begin() + common}}), only_cache).cache;
+    ForwardResult result = forward(model, pack({{first.begin(), first.begin() + common}}), only_cache);
+    shared = std::move(result.cache);
+    shared_states = std::move(result.states);
   }
-  const int64_t bytes_per_row = 2 * c.layers * c.kv_heads * c.head_dim * 4;
+  // keys and values grow with the text, states do not
+  const int64_t memory = c.mixer == Mixer::mamba ? c.recurrence.inner * c.recurrence.state : c.d_model * c.head_dim;
+  const int64_t bytes_per_row = c.recurrent() ? 0 : 2 * c.layers * c.kv_heads * c.head_dim * 4;
+  const int64_t bytes_per_sequence = c.recurrent() ? c.layers * memory * 4 : 0;
   size_t begin = 0;
   while (begin < prompts.size()) {
     int64_t tokens = 0, rows = 0;
@@ -329,12 +371,13 @@ std::vector<Generated> generate(const Model& model, const Tokenizer& tokenizer, 
       const int64_t length = std::ssize(prompts[end].tokens);
       tokens += length - common;
       rows += length + options.max_new_tokens;
-      const int64_t logit_bytes = static_cast<int64_t>(end - begin + 1) * c.vocab_size * 4;
-      const bool full = tokens > tokens_per_pass || rows * bytes_per_row > cache_bytes_per_group ||
-                        logit_bytes > logit_bytes_per_group;
+      const int64_t sequences = static_cast<int64_t>(end - begin + 1);
+      const int64_t cache_bytes = rows * bytes_per_row + sequences * bytes_per_sequence;
+      const bool full = tokens > tokens_per_pass || cache_bytes > cache_bytes_per_group ||
+                        sequences * c.vocab_size * 4 > logit_bytes_per_group;
       if (full && end > begin) break;
     }
-    Group(model, tokenizer, prompts, options, shared, common).run(begin, end, results);
+    Group(model, tokenizer, prompts, options, shared, shared_states, common).run(begin, end, results);
     begin = end;
   }
   return results;

@@ -214,6 +214,18 @@ void check_shape(const at::Tensor& query, const at::Tensor& key, const Attention
   }
 }
 
+// Whether a window hides anything from anyone.
+bool window_matters(const AttentionShape& shape) {
+  if (shape.window == 0) return false;
+  for (size_t s = 0; s + 1 < shape.query_start.size(); ++s) {
+    if (shape.query_start[s + 1] == shape.query_start[s]) continue;
+    const int64_t own = *std::max_element(shape.visible.begin() + shape.query_start[s],
+                                          shape.visible.begin() + shape.query_start[s + 1]);
+    if (own + (shape.prefix_key.defined() ? shape.prefix_length[s] : 0) > shape.window) return true;
+  }
+  return false;
+}
+
 struct CrossEntropy : Function<CrossEntropy> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& given, const at::Tensor& targets,
                             const at::Tensor& weights) {
@@ -276,7 +288,8 @@ at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::T
   check_shape(query, key, shape);
   const at::ScalarType type = query.scalar_type();
   const bool narrow = type == at::kBFloat16 || type == at::kHalf;
-  if (!query.device().is_cpu() || !(narrow || type == at::kFloat)) return attention_plain(query, key, value, shape);
+  const bool loops = query.device().is_cpu() && (narrow || type == at::kFloat) && shape.softcap == 0;
+  if (!loops || window_matters(shape)) return attention_plain(query, key, value, shape);
   auto holder = c10::make_intrusive<ShapeHolder>();
   holder->shape = shape;
   if (shape.prefix_key.defined()) {

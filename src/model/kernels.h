@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -29,14 +30,17 @@ struct AttentionShape {
   std::vector<int64_t> visible;         // [queries] own keys that each query sees: its position in the sequence + 1
   at::Tensor prefix_key, prefix_value;  // [P, kv_heads, head_dim] or undefined; no gradient flows into them
   std::vector<int64_t> prefix_begin, prefix_length;  // [sequences]
-  // How attention_plain cuts this shape into batches, made at its first call: the layers of a pass share it.
-  mutable std::shared_ptr<const AttentionBatches> batches;
+  double softcap = 0;                                // scores become softcap * tanh(scores / softcap); 0: they stay
+  int64_t window = 0;  // a query sees itself and the window - 1 positions before it; 0: all before it
+  // How attention_plain cuts this shape into batches, by window, made at the first call: the layers of a pass share it.
+  mutable std::map<int64_t, std::shared_ptr<const AttentionBatches>> batches;
 };
 
 // Causal attention. query [Nq, heads, head_dim], key and value [Nk, kv_heads, head_dim] → [Nq, heads, head_dim].
 at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                      const AttentionShape& shape);
-// The same in libtorch operations, for any type and device: sequences of similar length are padded to one batch.
+// The same in libtorch operations, for any type and device, and for soft-caps and windows: sequences of similar length
+// are padded to one batch.
 at::Tensor attention_plain(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                            const AttentionShape& shape);
 

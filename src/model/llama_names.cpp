@@ -1,17 +1,10 @@
-// Llama 2, 3, 3.1, SmolLM2, TinyLlama, and Qwen3, whose checkpoints differ by two more norms.
-#include "model/llama_names.h"
+// Llama 2, 3, 3.1, SmolLM2, TinyLlama; Mistral; Qwen 2, whose projections have biases; Qwen 3 and Gemma 2, whose
+// checkpoints have two more norms.
+#include "model/families.h"
 
 #include <fmt/format.h>
 
 namespace introspect {
-
-namespace {
-void add_linear(std::vector<NamedWeight>& weights, const std::string& name, Linear& linear, int64_t out, int64_t in,
-                bool bias) {
-  weights.push_back({name + ".weight", {out, in}, &linear.weight});
-  if (bias) weights.push_back({name + ".bias", {out}, &linear.bias});
-}
-}  // namespace
 
 std::vector<NamedWeight> llama_weights(Model& model) {
   const ModelConfig& c = model.config;
@@ -30,7 +23,13 @@ std::vector<NamedWeight> llama_weights(Model& model) {
       weights.push_back({attention + "q_norm.weight", {c.head_dim}, &block.query_norm});
       weights.push_back({attention + "k_norm.weight", {c.head_dim}, &block.key_norm});
     }
-    weights.push_back({prefix + "post_attention_layernorm.weight", {c.d_model}, &block.mlp_norm});
+    if (c.post_norms) {  // then "post_attention" is meant literally, and the other norms have names of their own
+      weights.push_back({prefix + "post_attention_layernorm.weight", {c.d_model}, &block.attention_post_norm});
+      weights.push_back({prefix + "pre_feedforward_layernorm.weight", {c.d_model}, &block.mlp_norm});
+      weights.push_back({prefix + "post_feedforward_layernorm.weight", {c.d_model}, &block.mlp_post_norm});
+    } else {
+      weights.push_back({prefix + "post_attention_layernorm.weight", {c.d_model}, &block.mlp_norm});
+    }
     add_linear(weights, mlp + "gate_proj", block.gate, c.d_mlp, c.d_model, c.mlp_bias);
     add_linear(weights, mlp + "up_proj", block.up, c.d_mlp, c.d_model, c.mlp_bias);
     add_linear(weights, mlp + "down_proj", block.down, c.d_model, c.d_mlp, c.mlp_bias);

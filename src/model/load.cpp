@@ -4,7 +4,9 @@
 #include "model/model.h"
 #include "model/names.h"
 
+#include <algorithm>
 #include <cmath>
+#include <set>
 
 #include <ATen/Functions.h>
 #include <nlohmann/json.hpp>
@@ -13,9 +15,16 @@ namespace introspect {
 
 namespace {
 
-// Tables of cosines that some old checkpoints store; they are recomputed here.
-bool is_rotary_table(const std::string& name) {
-  return name.find("rotary_emb.inv_freq") != std::string::npos;
+bool is_buffer(const Family& family, const std::string& name) {
+  return std::any_of(family.buffers.begin(), family.buffers.end(),
+                     [&](const std::string& end) { return name.ends_with(end); });
+}
+
+// The name under which a checkpoint holds a weight: that of a model saved without its head lacks the first part.
+std::string stored_name(const Checkpoint& checkpoint, const std::string& name) {
+  if (checkpoint.contains(name)) return name;
+  const std::string rest = name.substr(name.find('.') + 1);
+  return checkpoint.contains(rest) ? rest : name;
 }
 
 std::string shape_text(at::IntArrayRef shape) {
@@ -26,10 +35,13 @@ std::string shape_text(at::IntArrayRef shape) {
 
 void check_nothing_left(const Checkpoint& checkpoint, const std::vector<NamedWeight>& weights, const Model& model,
                         const fs::path& folder) {
+  const Family& family = family_of(model.config);
+  std::set<std::string> expected;
+  for (const NamedWeight& weight : weights) expected.insert(stored_name(checkpoint, weight.name));
   std::vector<std::string> unknown;
   for (const std::string& name : checkpoint.names()) {
-    bool known = is_rotary_table(name) || (model.config.tied_embeddings && name == "lm_head.weight");
-    for (size_t i = 0; i < weights.size() && !known; ++i) known = weights[i].name == name;
+    const bool known = expected.contains(name) || is_buffer(family, name) ||
+                       (model.config.tied_embeddings && name == "lm_head.weight");
     if (!known) unknown.push_back(name);
   }
   if (!unknown.empty()) {
@@ -38,6 +50,13 @@ void check_nothing_left(const Checkpoint& checkpoint, const std::vector<NamedWei
                      model.config.family, unknown.front(), folder.string()),
          "config.json may belong to another checkpoint");
   }
+}
+
+// The last matrix of an attention, mixer or MLP, as the families call it.
+bool writes_residual(const std::string& name) {
+  const auto names = {"o_proj", "down_proj", "c_proj", "attention.dense", "dense_4h_to_h", "out_proj", "ffn.value"};
+  return std::any_of(names.begin(), names.end(),
+                     [&](const char* end) { return name.ends_with(fmt::format("{}.weight", end)); });
 }
 
 }  // namespace
@@ -53,19 +72,21 @@ Model load_model(const fs::path& folder, const LoadOptions& options) {
   const std::vector<NamedWeight> weights = named_weights(model);
   check_nothing_left(checkpoint, weights, model, folder);
   for (const NamedWeight& weight : weights) {
-    if (!checkpoint.contains(weight.name)) {
+    const std::string name = stored_name(checkpoint, weight.name);
+    if (!checkpoint.contains(name)) {
       fail("model", fmt::format("tensor '{}' is missing ({})", weight.name, folder.string()),
            "config.json and model.safetensors may belong to different checkpoints");
     }
-    const at::Tensor stored = checkpoint.get(weight.name);
+    at::Tensor stored = checkpoint.get(name);
     if (stored.sizes() != at::IntArrayRef(weight.shape)) {
-      fail("model", fmt::format("tensor '{}': got shape {}, expected {} ({})", weight.name, shape_text(stored.sizes()),
+      fail("model", fmt::format("tensor '{}': got shape {}, expected {} ({})", name, shape_text(stored.sizes()),
                                 shape_text(weight.shape), folder.string()));
     }
     if (!at::isFloatingType(stored.scalar_type())) {
-      fail("model", fmt::format("tensor '{}': got type {}, expected a floating-point type ({})", weight.name,
-                                checkpoint.info(weight.name).dtype, folder.string()));
+      fail("model", fmt::format("tensor '{}': got type {}, expected a floating-point type ({})", name,
+                                checkpoint.info(name).dtype, folder.string()));
     }
+    if (weight.transposed) stored = stored.t().contiguous();
     // copy=true: the result must not alias the read-only mapping
     *weight.tensor = stored.to(at::Device(options.device), options.dtype, /*non_blocking=*/false, /*copy=*/true);
   }
@@ -77,7 +98,8 @@ void save_model(const Model& model, const fs::path& folder, at::ScalarType dtype
   Model copy = model;  // shares the tensors
   std::vector<std::pair<std::string, at::Tensor>> tensors;
   for (const NamedWeight& weight : named_weights(copy)) {
-    tensors.emplace_back(weight.name, weight.tensor->detach().to(dtype));
+    const at::Tensor values = weight.tensor->detach().to(dtype);
+    tensors.emplace_back(weight.name, weight.transposed ? values.t() : values);
   }
   fs::create_directories(folder);
   write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
@@ -92,18 +114,18 @@ Model create_model(const ModelConfig& config, uint64_t seed) {
   const double residual_scale = 1.0 / std::sqrt(2.0 * static_cast<double>(config.layers));
   for (const NamedWeight& weight : named_weights(model)) {
     if (weight.shape.size() == 1) {
-      const bool bias = weight.name.ends_with(".bias");
-      *weight.tensor = bias ? at::zeros(weight.shape) : at::ones(weight.shape);
+      const bool zero = weight.name.ends_with(".bias") || config.norm == NormKind::rms_plus_one;
+      *weight.tensor = zero ? at::zeros(weight.shape) : at::ones(weight.shape);
       continue;
     }
-    const bool writes_residual = weight.name.ends_with("o_proj.weight") || weight.name.ends_with("down_proj.weight");
     Random random(seed, weight.name);
     at::Tensor values = at::empty(weight.shape);
-    const double deviation = 0.02 * (writes_residual ? residual_scale : 1.0);
+    const double deviation = 0.02 * (writes_residual(weight.name) ? residual_scale : 1.0);
     float* data = values.data_ptr<float>();
     for (int64_t i = 0; i < values.numel(); ++i) data[i] = static_cast<float>(random.normal() * deviation);
-    *weight.tensor = values;
+    *weight.tensor = weight.transposed ? values.t().contiguous() : values;
   }
+  if (const Family& family = family_of(config); family.initialise) family.initialise(model, seed);
   if (config.tied_embeddings) model.head = model.embedding;
   return model;
 }

@@ -11,6 +11,7 @@
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 namespace introspect {
@@ -23,9 +24,18 @@ bool is_target(const LoraConfig& config, const std::string& module) {
   return std::find(config.targets.begin(), config.targets.end(), module) != config.targets.end();
 }
 
+// Whether the family's checkpoints hold transposed matrices: PEFT says so in adapters (their factors are not).
+bool transposed_linears(Model& model) {
+  const std::vector<NamedLinear> linears = named_linears(model);
+  return !linears.empty() && linears.front().transposed;
+}
+
 // Settings of PEFT that change what an adapter computes and that are not supported here.
-void refuse_unsupported(const Json& json, const std::string& label) {
-  for (const char* key : {"use_dora", "fan_in_fan_out", "lora_bias"}) {
+void refuse_unsupported(const Json& json, bool transposed, const std::string& label) {
+  if (!transposed && json_get_or<bool>(json, "fan_in_fan_out", false, label)) {
+    fail("lora", fmt::format("fan_in_fan_out: got true, which is not supported for this family ({})", label));
+  }
+  for (const char* key : {"use_dora", "lora_bias"}) {
     if (json_get_or<bool>(json, key, false, label)) {
       fail("lora", fmt::format("{}: got true, which is not supported ({})", key, label));
     }
@@ -48,7 +58,8 @@ void add_lora(Model& model, const LoraConfig& config, uint64_t seed) {
   for (const NamedLinear& named : named_linears(model)) missing.erase(named.module);
   if (!missing.empty()) {
     fail_usage("lora",
-               fmt::format("target '{}': no linear layer of {} has this name", *missing.begin(), model.config.family));
+               fmt::format("target '{}': no linear layer of {} has this name, expected some of {}", *missing.begin(),
+                           model.config.family, fmt::join(linear_modules(model.config), ", ")));
   }
   for (const NamedLinear& named : named_linears(model)) {
     if (!is_target(config, named.module)) continue;
@@ -72,7 +83,7 @@ LoraConfig load_lora(Model& model, const fs::path& folder) {
   const fs::path path = folder / "adapter_config.json";
   const Json json = read_json(path);
   const std::string label = path.string();
-  refuse_unsupported(json, label);
+  refuse_unsupported(json, transposed_linears(model), label);
   LoraConfig config;
   config.rank = json_get<int64_t>(json, "r", label);
   config.alpha = json_get<double>(json, "lora_alpha", label);
@@ -141,7 +152,7 @@ void save_lora(const Model& model, const LoraConfig& config, const fs::path& fol
   json["lora_dropout"] = config.dropout;
   json["target_modules"] = config.targets;
   json["bias"] = "none";
-  json["fan_in_fan_out"] = false;
+  json["fan_in_fan_out"] = transposed_linears(shared);
   json["inference_mode"] = true;
   json["modules_to_save"] = nullptr;
   json["use_dora"] = false;

@@ -14,6 +14,7 @@ struct LoraConfig {
   int64_t rank = 16;
   double alpha = 16;
   double dropout = 0;
+  // Modules of the model's family (linear_modules in names.h lists them all); these are Llama's, Qwen's and Gemma's.
   std::vector<std::string> targets = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
 };
 

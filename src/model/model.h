@@ -26,26 +26,63 @@ struct Linear {
   std::shared_ptr<Lora> lora;  // or null
 };
 
+// Mamba's mixer (Gu and Dao 2023). I channels, S states a channel, C positions of the convolution, R rank of the step.
+struct Mamba {
+  Linear in;                    // [2*I, D] channels, then their gates
+  at::Tensor convolution;       // [I, 1, C]
+  at::Tensor convolution_bias;  // [I]
+  Linear select;                // [R + 2*S, I] step, what is written (B), what is read (C)
+  Linear step;                  // [I, R]
+  at::Tensor log_decay;         // [I, S]
+  at::Tensor skip;              // [I]
+  Linear out;                   // [D, I]
+};
+
+struct LowRank {
+  Linear down;  // [rank, D]
+  Linear up;    // [D, rank]
+};
+// What RWKV-7 (Peng et al. 2025) has beside queries ("receptance"), keys, values, output and MLP; its own letters
+// behind each.
+struct Rwkv7 {
+  // [1, 1, D] how much of the position before each projection sees
+  at::Tensor mix_query, mix_decay, mix_key, mix_value, mix_rate, mix_gate;  // x_r, x_w, x_k, x_v, x_a, x_g
+  LowRank decay, rate, value, gate;                                         // w, a, v (not in layer 0), g
+  at::Tensor removal_key;                                                   // [D] k_k
+  at::Tensor key_rate;                                                      // [D] k_a
+  at::Tensor bonus;                                                         // [H, E] r_k
+  at::Tensor out_norm, out_norm_bias;                                       // [D] g_norm
+  at::Tensor mlp_mix;                                                       // [D] ffn.x_k
+};
+
+// Undefined are the tensors that a family does not have; biases of norms are LayerNorm's.
 struct Block {
-  at::Tensor attention_norm;  // [D]
-  Linear query;               // [H*E, D]
-  Linear key;                 // [K*E, D]
-  Linear value;               // [K*E, D]
-  Linear output;              // [D, H*E]
-  at::Tensor query_norm;      // [E], or undefined
-  at::Tensor key_norm;        // [E], or undefined
-  at::Tensor mlp_norm;        // [D]
-  Linear gate;                // [F, D]
-  Linear up;                  // [F, D]
-  Linear down;                // [D, F]
+  at::Tensor attention_norm, attention_norm_bias;  // [D]
+  Linear query;                                    // [H*E, D]
+  Linear key;                                      // [K*E, D]
+  Linear value;                                    // [K*E, D]
+  Linear query_key_value;                          // [3*H*E, D] in place of those three; see ProjectionLayout
+  Linear output;                                   // [D, H*E]
+  at::Tensor query_norm;                           // [E]
+  at::Tensor key_norm;                             // [E]
+  at::Tensor attention_post_norm;                  // [D]
+  at::Tensor mlp_norm, mlp_norm_bias;              // [D]
+  Linear gate;                                     // [F, D]
+  Linear up;                                       // [F, D]
+  Linear down;                                     // [D, F]
+  at::Tensor mlp_post_norm;                        // [D]
+  Mamba mamba;
+  Rwkv7 rwkv7;
 };
 
 struct Model {
   ModelConfig config;
-  at::Tensor embedding;  // [V, D]
+  at::Tensor embedding;                            // [V, D]
+  at::Tensor positions;                            // [max_positions, D] learned, added to the embeddings
+  at::Tensor embedding_norm, embedding_norm_bias;  // [D]
   std::vector<Block> blocks;
-  at::Tensor final_norm;  // [D]
-  at::Tensor head;        // [V, D]; the same tensor as `embedding` where tied
+  at::Tensor final_norm, final_norm_bias;  // [D]
+  at::Tensor head;                         // [V, D]; the same tensor as `embedding` where tied
 };
 
 struct LoadOptions {
@@ -59,13 +96,15 @@ uint64_t weight_bytes(const ModelConfig& config, at::ScalarType dtype);
 // Opens a Hugging Face folder: config.json and model.safetensors or its shards. Weights are mapped and copied once to
 // the wanted type and device: memory is that of the result (plus one tensor). Throws Error for a missing tensor, one of
 // another shape, NaN-free is not checked here. Tensors of the checkpoint that the family does not know are an Error
-// too, except the rotary tables that old checkpoints carry.
+// too, except the tables and masks that some checkpoints carry. Names may lack their first part ("model.",
+// "transformer."), as those of a model saved without its head do.
 Model load_model(const fs::path& folder, const LoadOptions& options = {});
 
 // Writes config.json and model.safetensors in `dtype`. LoRA updates are not merged; see lora.h.
 void save_model(const Model& model, const fs::path& folder, at::ScalarType dtype);
 
-// A freshly initialised model: normal(0, 0.02), residual outputs scaled by 1/sqrt(2 layers), norms one. `seed` decides.
+// A freshly initialised model: normal(0, 0.02), residual outputs scaled by 1/sqrt(2 layers), norms the identity. `seed`
+// decides.
 Model create_model(const ModelConfig& config, uint64_t seed);
 
 // A copy that shares nothing with `model`.

@@ -53,7 +53,7 @@ std::vector<Generated> run(const Model& model, const std::vector<Prompt>& prompt
   return generate(model, tiny_tokenizer(), prompts, options);
 }
 
-class GenerateTest : public testing::TestWithParam<const char*> {
+class GenerateTest : public testing::TestWithParam<std::string> {
  protected:
   Model model_ = tiny_model(test::tiny_config(GetParam()));
 };
@@ -99,7 +99,8 @@ TEST_P(GenerateTest, EqualPrompts) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, GenerateTest, testing::Values("llama", "qwen3"));
+INSTANTIATE_TEST_SUITE_P(Families, GenerateTest, testing::ValuesIn(test::all_families()),
+                         [](const auto& given) { return given.param; });
 
 TEST(Generate, MorePromptsThanOnePassTakes) {
   const Model model = tiny_model();

@@ -126,7 +126,8 @@ TEST_P(GoldenModel, PatchedAndContinuousTokenCases) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenModel,
-                         testing::Values("llama3", "smollm", "llama_bias", "qwen3", "qwen3_tied"),
+                         testing::Values("llama3", "smollm", "llama_bias", "qwen3", "qwen3_tied", "qwen2", "gpt2",
+                                         "gpt_neox", "gemma2", "mamba", "rwkv7"),
                          [](const auto& given) { return std::string(given.param); });
 
 TEST(GoldenLora, LogitsLossAndGradients) {

@@ -91,7 +91,7 @@ TEST(Config, ErrorsNameTheKey) {
     EXPECT_TRUE(holds(config_message([&](Json& c) { c.erase(key); }), key)) << "missing";
     EXPECT_TRUE(holds(config_message([&](Json& c) { c[key] = Json::array(); }), key)) << "of another type";
   }
-  EXPECT_TRUE(holds(config_message([](Json& c) { c["model_type"] = "mamba"; }), "got 'mamba', expected one of llama"));
+  EXPECT_TRUE(holds(config_message([](Json& c) { c["model_type"] = "bert"; }), "got 'bert', expected one of llama"));
   EXPECT_TRUE(holds(config_message([](Json& c) { c["hidden_act"] = "gelu"; }), "hidden_act: got 'gelu'"));
   EXPECT_TRUE(holds(config_message([](Json& c) { c["num_key_value_heads"] = 3; }), "num_key_value_heads: got 3"));
   EXPECT_TRUE(holds(config_message([](Json& c) { c["num_attention_heads"] = 0; }), "num_attention_heads"));

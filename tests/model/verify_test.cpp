@@ -93,8 +93,15 @@ TEST_F(VerifyTest, LenientAboutWhatIsAbsentStrictAboutShapes) {
 }
 
 TEST(VerifyGoldens, EveryCaseIsCompared) {
-  for (const auto& [name, records] :
-       {std::pair{"llama3", 7 + 5 + 3 + 2}, {"qwen3_tied", 7 + 5 + 3 + 2}, {"llama_bias", 7}}) {
+  for (const auto& [name, records] : {std::pair{"llama3", 7 + 5 + 3 + 2},
+                                      {"qwen3_tied", 7 + 5 + 3 + 2},
+                                      {"llama_bias", 7},
+                                      {"qwen2", 7},
+                                      {"gpt2", 7 + 5},
+                                      {"gpt_neox", 7},
+                                      {"gemma2", 7},
+                                      {"mamba", 7},
+                                      {"rwkv7", 7}}) {
     const fs::path folder = test::golden_folder(name);
     REQUIRE_GOLDENS(folder);
     Model model = load_model(folder);
