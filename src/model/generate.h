@@ -1,4 +1,5 @@
-// Text from a model: batched, with a key-value cache and the common beginning of the prompts computed once.
+// Text from a model: batched, with a cache (keys and values, or the states of a recurrent model) and the common
+// beginning of the prompts computed once.
 #pragma once
 
 #include "model/forward.h"
