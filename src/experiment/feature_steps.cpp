@@ -86,9 +86,12 @@ std::shared_ptr<const DescriptionLibrary> library_of(const Recipe& recipe) {
                                               read_facts(recipe.features.facts));
 }
 
-ContextSource source_of(const ContextStore& store) {
+ContextSource source_of(const ContextStore& store, int64_t latents) {
   ContextSource source;
-  for (const int64_t layer : store.layers()) source.latents_of_layers.emplace_back(layer, store.latents(layer));
+  for (const int64_t layer : store.layers()) {
+    const int64_t all = store.latents(layer);
+    source.latents_of_layers.emplace_back(layer, latents > 0 ? std::min(latents, all) : all);
+  }
   source.contexts = [store](int64_t layer, int64_t latent) { return store.contexts(layer, latent); };
   return source;
 }
@@ -209,13 +212,15 @@ void contexts_step(const Recipe& recipe, const fs::path& folder) {
 
 void describe_step(const Recipe& recipe, const fs::path& contexts, const fs::path& folder) {
   const DescribeSettings settings{{}, recipe.features.dataset.min_score};
-  RunRecord record(folder, "describe library", {{"min_score", settings.min_score}, {"library", kLibraryVersion}},
-                   {{"contexts", contexts}, {"facts", recipe.features.facts}});
+  RunRecord record(
+      folder, "describe library",
+      {{"min_score", settings.min_score}, {"latents", recipe.features.latents}, {"library", kLibraryVersion}},
+      {{"contexts", contexts}, {"facts", recipe.features.facts}});
   if (record.state() == StepState::complete) return;
   const ContextStore store = ContextStore::open(contexts);
   Progress progress("describe", 0, "features");
-  const DescribedFeatures found = describe_features(source_of(store), library_of(recipe), settings,
-                                                    [&](int64_t done, int64_t) { progress.set(done); });
+  const DescribedFeatures found = describe_features(source_of(store, recipe.features.latents), library_of(recipe),
+                                                    settings, [&](int64_t done, int64_t) { progress.set(done); });
   progress.finish();
   std::vector<DescribedFeature> all = found.described;
   all.insert(all.end(), found.undescribed.begin(), found.undescribed.end());

@@ -90,13 +90,14 @@ ContextSettings parse_contexts(const Json& table, int64_t& tokens, const std::st
 }
 
 FeatureSettings parse_features(const Json& table, const fs::path& base, const std::string& label) {
-  check_keys(table, {"saes", "facts", "descriptions", "contexts", "text"}, "features", label);
+  check_keys(table, {"saes", "facts", "descriptions", "latents", "contexts", "text"}, "features", label);
   FeatureSettings settings;
   settings.saes = path_of(table, "saes", base, label);
   settings.facts = path_of(table, "facts", base, label);
   if (json_get_or<std::string>(table, "descriptions", "library", label) != "library") {
     settings.descriptions = path_of(table, "descriptions", base, label);
   }
+  settings.latents = json_get_or<int64_t>(table, "latents", settings.latents, label);
   settings.contexts =
       parse_contexts(table.contains("contexts") ? table.at("contexts") : Json::object(), settings.tokens, label);
   settings.text = table_of(table, "text", label);

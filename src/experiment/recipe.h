@@ -92,6 +92,7 @@ struct FeatureSettings {
   fs::path facts;           // for names of things in descriptions, and for differences of states
   fs::path descriptions;    // descriptions.jsonl (or its folder); empty: made from the library
   int64_t tokens = 400000;  // of text that are read
+  int64_t latents = 0;      // the first so many of each SAE are described; 0: all
   ContextSettings contexts;
   Json text;  // [[text]] tables (train/corpus.h), relative to the recipe
   FeatureDatasetSettings dataset;

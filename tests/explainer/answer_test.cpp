@@ -46,6 +46,19 @@ TEST(AnswerQuestions, BatchedEqualsSingle) {
   }
 }
 
+TEST(AnswerQuestions, TheLayerNamedIsTheOneAskedFor) {
+  const Dataset dataset = world::questions();
+  ExplainerConfig config = explainer_config();
+  config.style.templates = {"{s}{v}{e} at {layer}:"};
+  const Explainer explainer = loud_explainer(config);
+  AnswerOptions options = short_answers();
+  const auto real = texts(answer_questions(explainer, dataset, options));
+  for (const LayerCondition condition : {LayerCondition::dropped, LayerCondition::faked}) {
+    options.layers = condition;
+    EXPECT_NE(texts(answer_questions(explainer, dataset, options)), real) << condition_name(condition);
+  }
+}
+
 TEST(AnswerQuestions, TheVectorMatters) {
   const Dataset dataset = world::questions();
   const Explainer explainer = loud_explainer(explainer_config());

@@ -5,6 +5,9 @@
 #include "base/temporary_folder.h"
 #include "explainer/small_questions.h"
 
+#include "base/error.h"
+
+#include <filesystem>
 #include <map>
 #include <set>
 
@@ -90,6 +93,25 @@ TEST(Injection, LeastSquaresFindsALinearMap) {
   EXPECT_LT(fit_projection(target, noisy, 10.0).norm().item<double>(), 0.2 * map.norm().item<double>());
   // fewer rows than directions: the ridge makes it a finite answer
   EXPECT_TRUE(at::isfinite(fit_projection(target.slice(0, 0, 4), noisy.slice(0, 0, 4))).all().item<bool>());
+}
+
+TEST(Injection, AffineIsOneScaleAndOneBiasForAllLayers) {
+  InjectionConfig config;
+  config.projection = ProjectionKind::affine;
+  config.scale = 10;
+  Projections projections = make_projections(ProjectionKind::affine, {1, 5}, 3, 3, 1);
+  ASSERT_EQ(projections.size(), 1U);
+  const at::Tensor vectors = at::tensor({3.f, 0.f, 4.f, 0.f, 2.f, 0.f}).reshape({2, 3});
+  EXPECT_TRUE(at::allclose(inject(config, projections, vectors, {1, 5}, 3, 1),
+                           at::tensor({6.f, 0.f, 8.f, 0.f, 10.f, 0.f}).reshape({2, 3})));
+  projections[kAllLayers].copy_(at::tensor({1.f, 2.f, 3.f, 0.5f}).reshape({1, 4}));
+  EXPECT_TRUE(at::allclose(inject(config, projections, vectors, {1, 5}, 3, 1),
+                           at::tensor({4.f, 2.f, 7.f, 1.f, 7.f, 3.f}).reshape({2, 3})));
+  EXPECT_THROW(inject(config, projections, vectors, {1, 5}, 4, 1), Error);
+  const fs::path file = fs::temp_directory_path() / "introspect-affine.safetensors";
+  save_projections(projections, file);
+  EXPECT_TRUE(at::equal(load_projections(file).at(kAllLayers), projections.at(kAllLayers)));
+  fs::remove(file);
 }
 
 TEST(Injection, WidthsMustAgree) {

@@ -37,6 +37,21 @@ std::string replaced(std::string text, const std::string& from, const std::strin
   return text;
 }
 
+TEST(Templates, AreThoseOfTheExamplesTask) {
+  Example feature = example();
+  feature.input.clear();
+  EXPECT_EQ(templates_for({}, feature), paper_feature_templates());
+  EXPECT_EQ(templates_for({}, example()), paper_patching_templates());
+  Example words = example();
+  words.vector = -1;
+  EXPECT_EQ(templates_for({}, words), paper_ablation_templates());
+  feature.answer = "words for animals";
+  for (size_t i = 0; i < paper_feature_templates().size(); ++i) {
+    const Question question = make_question(tokenizer(), slot(), {}, feature, i);
+    EXPECT_EQ(question.slots.size(), 1U) << i;
+  }
+}
+
 TEST(SlotTokens, AreTheReservedOnes) {
   EXPECT_EQ(slot().begin, tokenizer().id("<|reserved_special_token_10|>"));
   EXPECT_EQ(slot().slot, tokenizer().id("<|reserved_special_token_12|>"));
