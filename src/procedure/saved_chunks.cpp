@@ -4,6 +4,7 @@
 #include "base/files.h"
 #include "base/parallel.h"
 #include "base/progress.h"
+#include "model/names.h"
 
 #include <algorithm>
 #include <mutex>
@@ -77,8 +78,10 @@ void run_chunks(const Model& model, const std::vector<std::function<void()>>& ch
 std::string model_fingerprint(const Model& model) {
   // The last norm and a few rows of the last block: any training moves them.
   const at::Tensor norm = model.final_norm.to(at::kCPU, at::kFloat).contiguous();
-  const at::Tensor rows = model.blocks.back()
-                              .down.weight.narrow(0, 0, std::min<int64_t>(4, model.config.d_model))
+  Model copy = model;  // shares the weights; named_linears wants one that may be changed
+  const at::Tensor rows = named_linears(copy)
+                              .back()
+                              .linear->weight.narrow(0, 0, std::min<int64_t>(4, model.config.d_model))
                               .to(at::kCPU, at::kFloat)
                               .contiguous();
   std::string bytes = config_to_json(model.config).dump();

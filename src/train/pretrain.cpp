@@ -18,6 +18,7 @@
 
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 namespace introspect {
@@ -63,6 +64,12 @@ ModelConfig config_of_recipe(const Json& table, const Tokenizer& tokenizer, cons
   ModelConfig c;
   c.family = json_get_or<std::string>(table, "family", "llama", label);
   check_family(c.family, label);
+  // others compute with values that a recipe does not name: activations, partial rotation, states
+  const std::set<std::string> created = {"llama", "mistral", "qwen2", "qwen3"};
+  if (!created.contains(c.family)) {
+    fail_usage("pretrain", fmt::format("model.family: got '{}', expected one of {} ({})", c.family,
+                                       fmt::join(created, ", "), label));
+  }
   c.vocab_size = tokenizer.vocab_size();
   c.d_model = json_get<int64_t>(table, "d_model", label);
   c.layers = json_get<int64_t>(table, "layers", label);

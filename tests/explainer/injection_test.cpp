@@ -1,11 +1,10 @@
 // How a vector becomes a row of the explainer's input, and what stands in for it in the floors.
 #include "explainer/injection.h"
 
+#include "base/error.h"
 #include "base/json.h"
 #include "base/temporary_folder.h"
 #include "explainer/small_questions.h"
-
-#include "base/error.h"
 
 #include <filesystem>
 #include <map>
