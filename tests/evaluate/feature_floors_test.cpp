@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
 
 namespace introspect {
@@ -108,7 +109,9 @@ TEST(FeatureScorer, ExamplesAsideAreInNoFigureOverAll) {
       EXPECT_EQ(score.value, 1);
       EXPECT_EQ(score.n, 1);
     }
-    if (score.group == "aside=ACT") EXPECT_EQ(score.value, 0);
+    if (score.group == "aside=ACT") {
+      EXPECT_EQ(score.value, 0);
+    }
   }
   EXPECT_TRUE(std::any_of(scores.begin(), scores.end(), [](const Score& s) { return s.group == "aside=ACT"; }));
 }
