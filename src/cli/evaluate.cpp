@@ -91,7 +91,10 @@ void add_evaluate(CLI::App& app) {
       "--out runs/scores");
   command->callback([options] {
     const Dataset dataset = load_dataset(options->dataset);
-    const Recipe recipe = read_recipe(find_recipe(options->recipe, dataset.task));
+    // other tasks' floors need nothing but the data set
+    Recipe recipe;
+    recipe.kind = dataset.task;
+    if (dataset.task == "features") recipe = read_recipe(find_recipe(options->recipe, dataset.task));
     const auto features = scorer_of(recipe, dataset, options->dataset);
     print_score_table(evaluate_step(dataset, rows_of(options->rows, recipe, dataset),
                                     {{"rows", row_names_of(options->rows)}}, inputs_of(options->dataset, options->rows),
