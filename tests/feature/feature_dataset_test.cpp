@@ -5,6 +5,7 @@
 #include <set>
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
