@@ -33,7 +33,6 @@ std::vector<RowName> all_rows() {
       {"wide", "trained", "wide, random projection", RowKind::explainer},
       {"wide", "least_squares_projection", "wide, pre-trained projection", RowKind::explainer},
       {"self", "affine_adapter", "self, frozen, affine adapter", RowKind::explainer},
-      {"self", "joint", "self, all tasks at once", RowKind::explainer},
       {"self", "told_the_unpatched_answer", "self, told the unpatched answer", RowKind::explainer},
       {"twin", "told_the_unpatched_answer", "twin, told the unpatched answer", RowKind::explainer},
   };

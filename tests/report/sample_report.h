@@ -14,19 +14,16 @@ namespace introspect {
 inline std::vector<RowName> patching_rows() {
   std::vector<RowName> rows;
   for (const RowName& row : row_names()) {
-    static const std::vector<std::string> others = {"lora",
-                                                    "trained_on_some_wordings",
-                                                    "trained_on_some_subjects",
-                                                    "hint_differs",
-                                                    "self_simulation",
-                                                    "untrained_simulation",
-                                                    "text_classifier",
-                                                    "majority_wording",
-                                                    "majority_wording_subject"};
+    static const std::vector<std::string> others = {
+        "lora", "trained_on_some_wordings", "trained_on_some_subjects", "hint_differs", "self_simulation",
+        "untrained_simulation", "text_classifier", "majority_wording", "majority_wording_subject",
+        // of features
+        "affine_adapter", "layer_dropped", "layer_faked", "nearest_neighbour", "nearest_neighbour_layer",
+        "selfie_best_of_5", "gold"};
     const bool few = row.condition.starts_with("few_shot_") || row.condition == "untrained_lenient";
     const bool other = std::find(others.begin(), others.end(), row.condition) != others.end();
     const bool listed = row.condition != "untrained" || row.explainer == "self";
-    if (row.explainer != "base" && !few && !other && listed) rows.push_back(row);
+    if (row.explainer != "base" && row.explainer != "wide" && !few && !other && listed) rows.push_back(row);
   }
   return rows;
 }
