@@ -11,6 +11,7 @@
 #include "feature/marked_text.h"
 #include "procedure/saved_chunks.h"
 #include "sae/saved_sae.h"
+#include "text/copy_tokenizer.h"
 #include "train/corpus.h"
 
 #include <algorithm>
@@ -54,13 +55,6 @@ std::pair<int64_t, int64_t> two_numbers(const std::string& option, const std::st
     fail_usage("contexts", fmt::format("{}: got '{}', expected two numbers with '{}' between", option, text, between));
   }
   return numbers;
-}
-
-// The tokenizer lies in the store too, so that contexts can be read as text wherever the store is.
-void copy_tokenizer(const fs::path& from, const fs::path& to) {
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
-    if (fs::exists(from / name)) fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing);
-  }
 }
 
 struct Text {

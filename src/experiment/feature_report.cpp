@@ -108,6 +108,9 @@ void add_feature_facts(const Recipe& recipe, const TaskResult& result, ReportInp
                             recipe.features.dataset.duplicate_cosine, count(features.at("clusters").get<int64_t>()))}};
   if (recipe.features.descriptions.empty()) {
     input.facts.emplace_back("descriptions", "from the library of sentences that can be simulated exactly");
+    input.facts.emplace_back("too rare",
+                             fmt::format("{} latents fire in too few texts to be described, and are in no count",
+                                         count(info.at("descriptions").at("rare").get<int64_t>())));
   } else {
     input.facts.emplace_back("descriptions", recipe.features.descriptions.filename().string());
   }

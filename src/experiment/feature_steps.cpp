@@ -8,15 +8,17 @@
 #include "feature/context_store.h"
 #include "feature/describe.h"
 #include "feature/directions.h"
+#include "feature/marked_text.h"
 #include "feature/state_vectors.h"
 #include "feature/symbolic_simulator.h"
 #include "feature/text_pieces.h"
 #include "sae/quality.h"
 #include "sae/saved_sae.h"
-#include "text/utf8.h"
+#include "sae/states.h"
 #include "train/corpus.h"
 
 #include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
@@ -61,10 +63,7 @@ Json sae_reports(const Recipe& recipe, const Model& model, const Tokenizer& toke
   Mixture mixture(recipe.features.text, tokenizer, 128, recipe.path.parent_path(), 17);
   std::vector<std::vector<int64_t>> documents;
   for (Document& document : mixture.next(kSample)) documents.push_back(std::move(document.tokens));
-  std::vector<int64_t> special;
-  for (int64_t id = 0; id < tokenizer.vocab_size(); ++id) {
-    if (tokenizer.is_special(id)) special.push_back(id);
-  }
+  const std::vector<int64_t> special = special_tokens(tokenizer);
   Json reports = Json::array();
   for (const Sae& sae : saes) {
     const SaeReport report = measure_sae(model, sae, documents, special);
@@ -147,26 +146,17 @@ std::vector<OtherDirection> other_directions(const Recipe& recipe, const Context
   return others;
 }
 
-// The piece around its strongest token, firing tokens between « and ».
+// The piece around its strongest token; tokens that fire clearly are marked.
 std::string marked_piece(const Tokenizer& tokenizer, const at::Tensor& tokens, const at::Tensor& activations) {
   constexpr int64_t kBefore = 12, kAfter = 6;
-  const int* ids = tokens.data_ptr<int>();
-  const float* values = activations.data_ptr<float>();
-  int64_t length = 0, strongest = 0;
-  while (length < tokens.numel() && ids[length] >= 0) ++length;
-  for (int64_t i = 0; i < length; ++i) {
-    if (values[i] > values[strongest]) strongest = i;
-  }
-  std::string text;
-  for (int64_t i = std::max<int64_t>(1, strongest - kBefore); i < std::min(length, strongest + kAfter + 1); ++i) {
-    if (tokenizer.is_special(ids[i])) continue;
-    const bool fires = values[i] > 0.3f * values[strongest] && values[i] > 0;
-    text += (fires ? "«" : "") + tokenizer.piece(ids[i]) + (fires ? "»" : "");
-  }
-  for (char& letter : text) {
-    if (letter == '\n' || letter == '\r' || letter == '\t') letter = ' ';
-  }
-  return text;
+  constexpr double kClearly = 0.3;  // of the strongest
+  const auto strongest = activations.argmax().item<int64_t>();
+  const int64_t begin = std::max<int64_t>(1, strongest - kBefore),
+                end = std::min(tokens.numel(), strongest + kAfter + 1);
+  const double maximum = activations.max().item<double>();
+  const at::Tensor clear = at::where(activations > kClearly * maximum, activations, at::zeros_like(activations));
+  return marked_text(tokenizer, tokens.slice(0, begin, end).contiguous(), clear.slice(0, begin, end).contiguous(),
+                     maximum, Marks::guillemets);
 }
 
 // What a reader sees of a test feature: the three pieces that fire it most, a line each.
@@ -182,7 +172,7 @@ void add_exemplars(Dataset& dataset, const Tokenizer& tokenizer,
     for (int64_t c = 0; c < std::min(kShown, tokens.size(1)); ++c) {
       lines.push_back(marked_piece(tokenizer, tokens[row][c].contiguous(), activations[row][c].contiguous()));
     }
-    example.attributes["exemplars"] = text::replace_invalid_utf8(fmt::format("{}", fmt::join(lines, "\n")));
+    example.attributes["exemplars"] = fmt::format("{}", fmt::join(lines, "\n"));
   }
 }
 

@@ -157,7 +157,6 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
   } else if (kind == "features") {
     recipe.features = parse_features(table_of(json, "features", label), base, label);
     recipe.features.dataset = parse_feature_dataset(table_of(json, "dataset", label), label);
-    recipe.records = recipe.features.saes;
   } else {
     const Json& questions = table_of(json, "questions", label);
     check_keys(questions, {"path", "choices", "seed"}, "questions", label);

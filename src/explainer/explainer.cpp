@@ -1,23 +1,13 @@
 #include "explainer/explainer.h"
 
 #include "base/error.h"
+#include "text/copy_tokenizer.h"
 
 #include <ATen/Functions.h>
 #include <c10/core/GradMode.h>
 #include <nlohmann/json.hpp>
 
 namespace introspect {
-
-namespace {
-
-void copy_text_files(const fs::path& from, const fs::path& to) {
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                           "generation_config.json", "chat_template.jinja"}) {
-    if (fs::exists(from / name)) fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing);
-  }
-}
-
-}  // namespace
 
 Json explainer_config_to_json(const ExplainerConfig& config) {
   Json json{{"task", config.task},
@@ -107,7 +97,7 @@ void save_explainer(const Explainer& explainer, const LoraConfig* lora, const fs
   } else {
     save_model(explainer.model, folder, at::kFloat);
   }
-  copy_text_files(base_model, folder);
+  copy_tokenizer(base_model, folder);
   if (!explainer.projections.empty()) {
     save_projections(explainer.projections, folder / "projections.safetensors");
   }

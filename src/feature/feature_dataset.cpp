@@ -238,7 +238,7 @@ Dataset make_feature_dataset(const std::vector<DescribedFeature>& features, cons
   }
   Random random(settings.seed, "features that nothing describes");
   random.shuffle(rest);
-  for (size_t i = 0; i < rest.size() && std::ssize(rest) > 0 && static_cast<int64_t>(i) < settings.undescribed; ++i) {
+  for (size_t i = 0; i < rest.size() && static_cast<int64_t>(i) < settings.undescribed; ++i) {
     const DescribedFeature& feature = *rest[i];
     Example& example = builder.add(Split::test, feature, source.directions.at(feature.layer)[feature.latent], false);
     example.cluster = example.id;
@@ -258,20 +258,14 @@ Dataset make_feature_dataset(const std::vector<DescribedFeature>& features, cons
     example.attributes["label"] = train_labels.contains(example.answer) ? "seen" : "unseen";
   }
   builder.finish(contexts);
-  std::set<size_t> distinct(clusters.begin(), clusters.end());
-  dataset.info["settings"] = feature_dataset_to_json(settings);
-  dataset.info["features"] = {{"all", features.size()},
-                              {"described", all_described},
-                              {"tokens_left_out", tokens_left_out},
-                              {"kept", described.size()},
-                              {"not_described", rest.size()},
-                              {"clusters", distinct.size()},
-                              {"labels", 0},
-                              {"kinds", kinds_of(described)},
-                              {"held_out_scores", score_histogram(features)}};
+  const std::set<size_t> distinct(clusters.begin(), clusters.end());
   std::set<std::string> labels;
   for (const DescribedFeature* feature : described) labels.insert(feature->descriptions.front().text);
-  dataset.info["features"]["labels"] = labels.size();
+  dataset.info["settings"] = feature_dataset_to_json(settings);
+  dataset.info["features"] = {
+      {"all", features.size()},   {"described", all_described},   {"tokens_left_out", tokens_left_out},
+      {"kept", described.size()}, {"not_described", rest.size()}, {"clusters", distinct.size()},
+      {"labels", labels.size()},  {"kinds", kinds_of(described)}, {"held_out_scores", score_histogram(features)}};
   return dataset;
 }
 

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "model/forward.h"
 #include "model/kernels.h"
+#include "text/copy_tokenizer.h"
 
 #include <algorithm>
 #include <charconv>
@@ -179,7 +180,7 @@ void LanguageSimulator::save(const fs::path& folder, const fs::path& tokenizer_f
                              const Json& extra) const {
   fs::create_directories(folder);
   save_model(model, folder, dtype);
-  copy_tokenizer_files(tokenizer_folder, folder);
+  copy_tokenizer(tokenizer_folder, folder);
   Json json = layout_to_json(layout);
   json.update(extra);
   write_json(folder / "simulator.json", json);
@@ -290,13 +291,6 @@ std::optional<at::Tensor> LanguageSimulator::simulate(const std::string& descrip
   }
   if (target_) set_special_to_zero(result, tokens, *target_);
   return result;
-}
-
-void copy_tokenizer_files(const fs::path& from, const fs::path& to) {
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                           "generation_config.json", "chat_template.jinja"}) {
-    if (fs::exists(from / name)) fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing);
-  }
 }
 
 }  // namespace introspect

@@ -93,7 +93,4 @@ class LanguageSimulator : public Simulator {
   std::optional<Tokenizer> target_;
 };
 
-// Copies the files of a tokenizer (tokenizer.json and its companions) from one Hugging Face folder to another.
-void copy_tokenizer_files(const fs::path& from, const fs::path& to);
-
 }  // namespace introspect

@@ -3,8 +3,8 @@
 #include "base/error.h"
 #include "base/random.h"
 #include "base/safetensors.h"
-#include "feature/language_simulator.h"
 #include "model/forward.h"
+#include "text/copy_tokenizer.h"
 #include "train/rate.h"
 
 #include <algorithm>
@@ -178,7 +178,7 @@ Reconstructor Reconstructor::open(const fs::path& folder) {
 void Reconstructor::save(const fs::path& folder, const fs::path& tokenizer_folder, const Json& extra) const {
   fs::create_directories(folder);
   save_model(model, folder, at::kFloat);
-  copy_tokenizer_files(tokenizer_folder, folder);
+  copy_tokenizer(tokenizer_folder, folder);
   std::vector<std::pair<std::string, at::Tensor>> tensors{{"head", head}};
   for (const auto& [layer, mean] : means) tensors.emplace_back(fmt::format("mean.{}", layer), mean);
   write_safetensors(folder / "head.safetensors", tensors);

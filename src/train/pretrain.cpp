@@ -5,6 +5,7 @@
 #include "base/progress.h"
 #include "model/model.h"
 #include "model/names.h"
+#include "text/copy_tokenizer.h"
 #include "train/checkpoint.h"
 #include "train/corpus.h"
 #include "train/loss.h"
@@ -119,11 +120,8 @@ NamedTensors weights_of(Model& model) {
 }
 
 // With the recipe's chat template and end token, if it names any.
-void copy_tokenizer(const fs::path& from, const fs::path& to, const Json& table) {
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                           "generation_config.json", "chat_template.jinja"}) {
-    if (fs::exists(from / name)) fs::copy_file(from / name, to / name, fs::copy_options::overwrite_existing);
-  }
+void write_tokenizer(const fs::path& from, const fs::path& to, const Json& table) {
+  copy_tokenizer(from, to);
   if (!table.contains("chat_template") && !table.contains("eos_token")) return;
   const fs::path file = to / "tokenizer_config.json";
   Json config = fs::exists(file) ? read_json(file) : Json::object();
@@ -194,7 +192,7 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
     return result;
   }
 
-  copy_tokenizer(tokenizer_folder, folder, table);
+  write_tokenizer(tokenizer_folder, folder, table);
   const Tokenizer tokenizer = Tokenizer::open(folder);
   Mixture mixture(recipe.json.at("text"), tokenizer, s.context, base, static_cast<uint64_t>(s.seed));
   require_gradients(model, true);
