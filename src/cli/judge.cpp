@@ -26,7 +26,7 @@ struct Options {
   uint64_t seed = 0;
 };
 
-// The answer, and the lines of the attribute "labels" if there are any.
+// The answer, and the lines of the attribute "references" if there are any.
 std::vector<std::string> references_of(const Example& example) {
   std::vector<std::string> references;
   const auto add = [&](const std::string& text) {
@@ -35,7 +35,7 @@ std::vector<std::string> references_of(const Example& example) {
     if (!reference.empty() && !known) references.push_back(reference);
   };
   add(example.answer);
-  if (const auto labels = example.attributes.find("labels"); labels != example.attributes.end()) {
+  if (const auto labels = example.attributes.find("references"); labels != example.attributes.end()) {
     for (size_t begin = 0; begin < labels->second.size();) {
       const size_t end = std::min(labels->second.find('\n', begin), labels->second.size());
       add(labels->second.substr(begin, end - begin));
@@ -50,19 +50,24 @@ std::vector<JudgeItem> items_of(const Options& options) {
   std::unordered_map<std::string, std::string> said;
   for (const Answer& answer : load_answers(options.predictions)) said.emplace(answer.id, answer.text);
   std::vector<JudgeItem> items;
-  size_t used = 0;
+  size_t used = 0, left_out = 0;  // as in the scores, examples that stand aside are in no mean
   for (const Example* example : dataset.of(parse_split(options.split))) {
     const auto found = said.find(example->id);
     if (found == said.end()) {
       fail("judge", fmt::format("example '{}' has no answer ({})", example->id, options.predictions));
     }
     ++used;
+    if (example->attributes.contains("aside") || example->answer.empty()) {
+      ++left_out;
+      continue;
+    }
     items.push_back({example->id, example->cluster, found->second, references_of(*example)});
   }
   if (used < said.size()) {
     fail("judge", fmt::format("{} answers to examples that are not in split {} ({})", said.size() - used, options.split,
                               options.predictions));
   }
+  if (left_out > 0) say(fmt::format("left out: {} examples that stand aside of the data set", left_out));
   if (items.empty()) fail("judge", fmt::format("split {} has no examples ({})", options.split, options.dataset));
   return items;
 }
@@ -175,7 +180,7 @@ void add_judge_command(CLI::App& app) {
   add_chat_options(*command, options->chat);
   command->add_flag("--json", options->json, "print the summary as JSON");
   command->footer(
-      "Ratings of 1 to 5 become 0 to 1; of several true descriptions (attribute \"labels\") the best counts.\n"
+      "Ratings of 1 to 5 become 0 to 1; of several true descriptions (attribute \"references\") the best counts.\n"
       "Example: introspect judge --predictions runs/answers.jsonl --dataset runs/features --offline --out judged.json");
   command->callback([options] { judge(*options); });
 }
