@@ -109,7 +109,7 @@ void describe_by_library(const LibraryOptions& options) {
     if (bar) bar->finish();
     save_descriptions(features.described, out / "descriptions.jsonl");
     save_descriptions(features.undescribed, out / "undescribed.jsonl");
-    record.add("summary", summarize(features));
+    record.add("summary", summarize(features, options.settings.min_score));
     record.complete();
   }
   const Json summary = record.result("summary");
@@ -119,6 +119,15 @@ void describe_by_library(const LibraryOptions& options) {
   }
   for (const auto& [layer, of_layer] : summary.at("layers").items()) print_layer(layer.c_str(), of_layer);
   print_layer("all", summary);
+  if (summary.contains("chance")) {
+    const Json& chance = summary.at("chance");
+    std::printf(
+        "chance: of %lld features with activations shuffled within their texts %lld would count as described "
+        "(held-out median %.2f)\n",
+        static_cast<long long>(chance.at("features").get<int64_t>()),
+        static_cast<long long>(chance.at("described").get<int64_t>()),
+        chance.at("held_out").at("median").get<double>());
+  }
   print_examples("Described (held-out correlation, description, kind):", load_descriptions(out / "descriptions.jsonl"),
                  options.examples);
   print_examples("Not described (the best there was):", load_descriptions(out / "undescribed.jsonl"),

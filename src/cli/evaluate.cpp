@@ -128,13 +128,12 @@ void add_report(CLI::App& app) {
     inputs.push_back({"comparisons", scores / "comparisons.json"});
     RunRecord record(out, "report", {{"rows", row_names_of(options->rows)}}, inputs, /*overwrite=*/true);
     if (record.state() != StepState::complete) {
-      const TaskResult result{dataset,
-                              {},
-                              rows_of(options->rows, recipe, dataset),
-                              load_scores(scores / "scores.json"),
-                              load_comparisons(scores / "comparisons.json"),
-                              {},
-                              scorer_of(recipe, dataset, options->dataset)};
+      TaskResult result;
+      result.scored = dataset;
+      result.rows = rows_of(options->rows, recipe, dataset);
+      result.scores = load_scores(scores / "scores.json");
+      result.comparisons = load_comparisons(scores / "comparisons.json");
+      result.features = scorer_of(recipe, dataset, options->dataset);
       write_report(report_of(recipe, result,
                              fmt::format("introspect report --recipe {} --dataset {} --scores {} --row ... --out {}",
                                          recipe.path.string(), options->dataset, options->scores, options->out)),

@@ -5,6 +5,7 @@
 #include "evaluate/judge.h"
 #include "evaluate/metrics.h"
 #include "feature/contexts.h"
+#include "feature/correlation.h"
 #include "feature/scores.h"
 
 #include <charconv>
@@ -29,8 +30,9 @@ double judged(const Example& example, const std::string& answer) {
 
 }  // namespace
 
-FeatureScorer::FeatureScorer(const Dataset& dataset, const fs::path& folder, std::shared_ptr<const Simulator> simulator)
-    : simulator_(std::move(simulator)) {
+FeatureScorer::FeatureScorer(const Dataset& dataset, const fs::path& folder, std::shared_ptr<const Simulator> simulator,
+                             int64_t contexts_of_each_kind)
+    : simulator_(std::move(simulator)), contexts_of_each_kind_(contexts_of_each_kind) {
   const fs::path file = folder / "contexts.safetensors";
   const Safetensors stored(file);
   tokens_ = stored.get("tokens");
@@ -45,7 +47,10 @@ FeatureScorer::FeatureScorer(const Dataset& dataset, const fs::path& folder, std
                                  "[n, C] I32 ({})",
                                  file.string()));
   }
-  for (const Example* example : dataset.of(Split::test)) contexts_row(*example);  // throws for rows that are not there
+  for (const Example* example : dataset.of(Split::test)) {
+    const FeatureContexts contexts = contexts_of(*example);  // throws for rows that are not there
+    constant_ += std::isnan(correlation(contexts.activations, contexts.activations, contexts.tokens));
+  }
 }
 
 int64_t FeatureScorer::contexts_row(const Example& example) const {
@@ -72,7 +77,7 @@ FeatureContexts FeatureScorer::contexts_of(const Example& example) const {
   }
   contexts.tokens = tokens_[row].slice(0, 0, std::ssize(contexts.kinds));
   contexts.activations = activations_[row].slice(0, 0, std::ssize(contexts.kinds));
-  return contexts;
+  return contexts_of_each_kind_ > 0 ? first_of_each_kind(contexts, contexts_of_each_kind_) : contexts;
 }
 
 FeatureScorer::Outcome FeatureScorer::simulate(const Example& example, const std::string& answer) const {

@@ -1,8 +1,10 @@
 // What only feature descriptions have in their report: the SAEs, the descriptions, and the scaling curve.
 #include "experiment/task_report.h"
+#include "report/row_names.h"
 #include "report/words.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -45,6 +47,32 @@ NamedTable score_table_of(const Json& features) {
     line.push_back(count(counts[i].get<int64_t>()));
   }
   table.lines.push_back(std::move(line));
+  return table;
+}
+
+// Correlations of what a trained simulator makes of the words with what the features do.
+NamedTable simulated_table(const SimulatedScores& simulated) {
+  const SimulatorQuality& quality = simulated.quality;
+  NamedTable table{
+      fmt::format("What a language model trained to simulate makes of the words (its correlation on {} features it "
+                  "never saw: {:.2f} with their own description, {:.2f} with another's)",
+                  quality.with_sign.counted, quality.with_sign.mean, quality.with_sign_shuffled.mean),
+      {"row", "correlation x 100", "95% interval", "less self", "95% interval", "p", "items"},
+      {}};
+  std::vector<const Score*> scores;
+  for (const Score& score : simulated.scores) {
+    if (score.metric == "simulator_score") scores.push_back(&score);
+  }
+  std::stable_sort(scores.begin(), scores.end(), [](const Score* a, const Score* b) {
+    return row_place(a->explainer, a->condition) < row_place(b->explainer, b->condition);
+  });
+  for (const Score* score : scores) {
+    const bool self = std::isnan(score->difference_to_self);
+    table.lines.push_back({row_name(score->explainer, score->condition, "features").label, percent(score->value),
+                           interval(score->low, score->high), self ? "" : signed_percent(score->difference_to_self),
+                           self ? "" : signed_interval(score->difference_low, score->difference_high),
+                           p_value(score->p_against_self), count(score->n)});
+  }
   return table;
 }
 
@@ -111,11 +139,25 @@ void add_feature_facts(const Recipe& recipe, const TaskResult& result, ReportInp
     input.facts.emplace_back("too rare",
                              fmt::format("{} latents fire in too few texts to be described, and are in no count",
                                          count(info.at("descriptions").at("rare").get<int64_t>())));
+    const Json& chance = info.at("descriptions").at("chance");
+    input.facts.emplace_back(
+        "by chance",
+        fmt::format("of {} features with their activations shuffled within each text {} would count as described "
+                    "(held-out correlation: median {:.2f}, highest {:.2f})",
+                    count(chance.at("features").get<int64_t>()), count(chance.at("described").get<int64_t>()),
+                    chance.at("held_out").at("median").get<double>(),
+                    chance.at("held_out").at("highest").get<double>()));
   } else {
     input.facts.emplace_back("descriptions", recipe.features.descriptions.filename().string());
   }
+  if (result.features && result.features->constant() > 0) {
+    input.facts.emplace_back("doubtful", fmt::format("{} test features do the same on every token of their texts: no "
+                                                     "words can score, and they count as 0",
+                                                     count(result.features->constant())));
+  }
   for (const Json& doubt : info.at("doubts")) input.facts.emplace_back("doubtful", doubt.get<std::string>());
   input.tables = {sae_table(info.at("saes")), kind_table(features), score_table_of(features)};
+  if (result.simulated) input.tables.push_back(simulated_table(*result.simulated));
   input.scaling = scaling_of(recipe, result);
 }
 

@@ -26,7 +26,7 @@ namespace introspect {
 
 namespace {
 
-constexpr int kLibraryVersion = 1;  // of the sentences and the search: others are other work
+constexpr int kLibraryVersion = 2;  // of the sentences and the search: others are other work
 
 Json contexts_to_json(const FeatureSettings& settings) {
   const ContextSettings& s = settings.contexts;
@@ -215,8 +215,14 @@ void describe_step(const Recipe& recipe, const fs::path& contexts, const fs::pat
   std::vector<DescribedFeature> all = found.described;
   all.insert(all.end(), found.undescribed.begin(), found.undescribed.end());
   save_descriptions(all, folder / "descriptions.jsonl");
-  record.add("summary", summarize(found));
+  record.add("summary", summarize(found, settings.min_score));
   record.complete();
+}
+
+fs::path descriptions_file(const Recipe& recipe, const fs::path& out) {
+  const fs::path& own = recipe.features.descriptions;
+  const fs::path path = own.empty() ? out / "descriptions" : own;
+  return fs::is_directory(path) ? path / "descriptions.jsonl" : path;
 }
 
 void feature_dataset_step(const Recipe& recipe, const fs::path& out) {
@@ -224,8 +230,7 @@ void feature_dataset_step(const Recipe& recipe, const fs::path& out) {
   contexts_step(recipe, contexts);
   const bool own = !recipe.features.descriptions.empty();
   if (!own) describe_step(recipe, contexts, out / "descriptions");
-  fs::path descriptions = own ? recipe.features.descriptions : out / "descriptions";
-  if (fs::is_directory(descriptions)) descriptions /= "descriptions.jsonl";
+  const fs::path descriptions = descriptions_file(recipe, out);
 
   RunRecord record(folder, "dataset features", feature_dataset_to_json(recipe.features.dataset),
                    {{"contexts", contexts},

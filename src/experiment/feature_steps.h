@@ -17,6 +17,9 @@ void contexts_step(const Recipe& recipe, const fs::path& folder);
 // where the recipe names a file of descriptions.
 void describe_step(const Recipe& recipe, const fs::path& contexts, const fs::path& folder);
 
+// Where the descriptions of a run are that is in `out`.
+fs::path descriptions_file(const Recipe& recipe, const fs::path& out);
+
 // The three steps: out/contexts, out/descriptions, out/dataset.
 void feature_dataset_step(const Recipe& recipe, const fs::path& out);
 

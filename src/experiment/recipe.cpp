@@ -105,6 +105,25 @@ FeatureSettings parse_features(const Json& table, const fs::path& base, const st
   return settings;
 }
 
+SimulatorSettings parse_simulator(const Json& table, const std::string& label) {
+  check_keys(table, {"steps", "batch", "learning_rate", "muon_rate", "seed", "examples", "pieces"}, "simulator", label);
+  SimulatorSettings settings;
+  FineTuning& f = settings.training.fine_tuning;
+  f.steps = json_get_or<int64_t>(table, "steps", f.steps, label);
+  f.learning_rate = json_get_or<double>(table, "learning_rate", f.learning_rate, label);
+  f.muon_rate = json_get_or<double>(table, "muon_rate", f.muon_rate, label);
+  settings.training.batch = json_get_or<int64_t>(table, "batch", settings.training.batch, label);
+  settings.training.seed = static_cast<uint64_t>(json_get_or<int64_t>(table, "seed", 1, label));
+  settings.examples = json_get_or<int64_t>(table, "examples", settings.examples, label);
+  settings.pieces = json_get_or<int64_t>(table, "pieces", settings.pieces, label);
+  check_simulator_training(settings.training);
+  if (settings.examples < 1 || settings.pieces < 1) {
+    fail_usage("recipe", fmt::format("simulator.examples is {} and simulator.pieces {}, expected at least 1 ({})",
+                                     settings.examples, settings.pieces, label));
+  }
+  return settings;
+}
+
 Search parse_search(const Recipe& recipe, const Json& table, const std::string& label) {
   check_keys(table, {"steps", "seed", "setting"}, "search", label);
   Search search;
@@ -137,7 +156,7 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
   }
   check_keys(json,
              {"kind", "title", "question", "weak", "target", source_table(kind), "dataset", "train", "search",
-              "projection", "explainer", "variant", "evaluate", "generalisation"},
+              "projection", "simulator", "explainer", "variant", "evaluate", "generalisation"},
              "", label);
   Recipe recipe;
   recipe.path = path;
@@ -210,6 +229,10 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
   }
   if (json.contains("search")) recipe.search = parse_search(recipe, json.at("search"), label);
   if (json.contains("projection")) recipe.projection = parse_paired(json.at("projection"), label, base);
+  if (json.contains("simulator")) {
+    if (kind != "features") fail_usage("recipe", fmt::format("[simulator] in a recipe of kind {} ({})", kind, label));
+    recipe.simulator = parse_simulator(json.at("simulator"), label);
+  }
   for (const Variant& variant : recipe.variants) {
     if (wants_projections(variant.training) && !recipe.projection) {
       fail_usage("recipe", fmt::format("least-squares projections without a [projection] table ({})", label),

@@ -19,6 +19,8 @@
 //                                alone
 //   [[variant]] condition, train, explainers, seeds
 //                                trained once more with other settings: a row of its own
+//   [simulator] steps, batch, learning_rate, muon_rate, seed, examples, pieces
+//                                features: a language model trained to simulate features, which scores some rows too
 //   [evaluate]  seeds, vectors, untrained, few_shot, simulate, layers, selfie_scales, compute, limit, max_new_tokens
 //   [[generalisation]] condition, group, trained_on, tested_on
 //                                a variant that learnt a part, asked about the rest (a group of scores)
@@ -30,6 +32,7 @@
 #include "explainer/train.h"
 #include "feature/context_set.h"
 #include "feature/feature_dataset.h"
+#include "feature/simulator_training.h"
 #include "procedure/ablation.h"
 #include "procedure/patching.h"
 #include "procedure/questions.h"
@@ -98,6 +101,12 @@ struct FeatureSettings {
   FeatureDatasetSettings dataset;
 };
 
+struct SimulatorSettings {
+  SimulatorTraining training;
+  int64_t examples = 200;  // test examples that it scores
+  int64_t pieces = 4;      // of each kind of context
+};
+
 struct Recipe {
   fs::path path;
   Json json;         // as read
@@ -113,6 +122,7 @@ struct Recipe {
   std::vector<Variant> variants;  // the first is the plain one
   std::optional<Search> search;
   std::optional<PairedSettings> projection;
+  std::optional<SimulatorSettings> simulator;
   EvaluateSettings evaluate;
   std::vector<Generalisation> generalisation;
 };

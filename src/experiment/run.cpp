@@ -9,6 +9,7 @@
 #include "experiment/collect_rows.h"
 #include "experiment/feature_steps.h"
 #include "experiment/search.h"
+#include "experiment/simulator_steps.h"
 #include "experiment/steps.h"
 #include "experiment/task_report.h"
 #include "experiment/train_jobs.h"
@@ -171,6 +172,8 @@ TaskResult run_task(const Recipe& recipe, const fs::path& out, const RunOptions&
   result.scores = evaluate_step(result.scored, result.rows, recipe.json.at("evaluate"), inputs, out / "scores",
                                 result.features.get());
   result.comparisons = load_comparisons(out / "scores" / "comparisons.json");
+  if (recipe.simulator) say("5 a second simulator: a language model that reads descriptions");
+  result.simulated = simulator_steps(recipe, result.scored, result.rows, out);
   return result;
 }
 

@@ -4,6 +4,7 @@
 #include "evaluate/scores.h"
 #include "experiment/recipe.h"
 #include "experiment/search.h"
+#include "experiment/simulator_steps.h"
 #include "report/report.h"
 
 #include <memory>
@@ -20,6 +21,7 @@ struct TaskResult {
   std::vector<Comparison> comparisons;
   NamedValues notes;                              // what went otherwise than wanted
   std::shared_ptr<const FeatureScorer> features;  // features: what scored them
+  std::optional<SimulatedScores> simulated;       // what a trained simulator makes of some rows
 };
 
 ReportInput report_of(const Recipe& recipe, const TaskResult& result, const std::string& command);

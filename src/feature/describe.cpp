@@ -3,8 +3,10 @@
 #include "base/error.h"
 #include "base/parallel.h"
 #include "base/progress.h"
+#include "base/random.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -20,6 +22,29 @@ constexpr int64_t features_of_a_job = 64;
 
 double quantile(const std::vector<double>& sorted, double share) {
   return sorted[static_cast<size_t>(share * static_cast<double>(sorted.size() - 1) + 0.5)];
+}
+
+Json quartiles(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return {{"lowest", values.front()},
+          {"quarter", quantile(values, 0.25)},
+          {"median", quantile(values, 0.5)},
+          {"three_quarters", quantile(values, 0.75)},
+          {"highest", values.back()}};
+}
+
+// A feature for which nothing holds in enough contexts counts as 0.
+double held_out_of(const DescribedFeature& feature) {
+  if (feature.descriptions.empty()) return 0;
+  const double value = feature.descriptions.front().held_out;
+  return std::isfinite(value) ? value : 0;
+}
+
+Json summarize_chance(const std::vector<DescribedFeature>& chance, double min_score) {
+  std::vector<double> scores;
+  for (const DescribedFeature& feature : chance) scores.push_back(held_out_of(feature));
+  const auto described = std::count_if(scores.begin(), scores.end(), [&](double score) { return score >= min_score; });
+  return {{"features", std::ssize(scores)}, {"described", described}, {"held_out", quartiles(std::move(scores))}};
 }
 
 Json summarize_layer(const DescribedFeatures& features, std::optional<int64_t> layer) {
@@ -46,18 +71,33 @@ Json summarize_layer(const DescribedFeatures& features, std::optional<int64_t> l
   for (const std::string& kind : description_kinds()) {
     if (described > 0) summary["kinds"][kind] = static_cast<double>(counts[kind]) / static_cast<double>(described);
   }
-  if (!scores.empty()) {
-    std::sort(scores.begin(), scores.end());
-    summary["held_out"] = {{"lowest", scores.front()},
-                           {"quarter", quantile(scores, 0.25)},
-                           {"median", quantile(scores, 0.5)},
-                           {"three_quarters", quantile(scores, 0.75)},
-                           {"highest", scores.back()}};
-  }
+  if (!scores.empty()) summary["held_out"] = quartiles(std::move(scores));
   return summary;
 }
 
 }  // namespace
+
+FeatureContexts with_shuffled_activations(const FeatureContexts& contexts, uint64_t seed) {
+  Random random(seed, fmt::format("shuffled activations {}:{}", contexts.layer, contexts.latent));
+  FeatureContexts shuffled = contexts;
+  shuffled.activations = contexts.activations.clone(at::MemoryFormat::Contiguous);
+  const at::Tensor tokens = contexts.tokens.contiguous();
+  const int64_t width = tokens.size(1);
+  for (int64_t c = 0; c < tokens.size(0); ++c) {
+    const int32_t* row = tokens.data_ptr<int32_t>() + c * width;
+    float* values = shuffled.activations.data_ptr<float>() + c * width;
+    std::vector<float> own;
+    for (int64_t t = 1; t < width; ++t) {
+      if (row[t] >= 0) own.push_back(values[t]);
+    }
+    random.shuffle(own);
+    size_t next = 0;
+    for (int64_t t = 1; t < width; ++t) {
+      if (row[t] >= 0) values[t] = own[next++];
+    }
+  }
+  return shuffled;
+}
 
 DescribedFeatures describe_features(const ContextSource& source, std::shared_ptr<const DescriptionLibrary> library,
                                     const DescribeSettings& settings,
@@ -99,6 +139,10 @@ DescribedFeatures describe_features(const ContextSource& source, std::shared_ptr
       DescribedFeature feature{job.layer, latent, search->describe(contexts)};
       const bool fits = !feature.descriptions.empty() && feature.descriptions[0].held_out >= settings.min_score;
       (fits ? job.result.described : job.result.undescribed).push_back(std::move(feature));
+      if (settings.chance_every > 0 && latent % settings.chance_every == 0) {
+        job.result.chance.push_back(
+            {job.layer, latent, search->describe(with_shuffled_activations(contexts, /*seed=*/1))});
+      }
     }
     const std::lock_guard<std::mutex> lock(mutex);
     idle.push_back(std::move(search));
@@ -117,11 +161,12 @@ DescribedFeatures describe_features(const ContextSource& source, std::shared_ptr
     append(all.described, job.result.described);
     append(all.undescribed, job.result.undescribed);
     append(all.rare, job.result.rare);
+    append(all.chance, job.result.chance);
   }
   return all;
 }
 
-Json summarize(const DescribedFeatures& features) {
+Json summarize(const DescribedFeatures& features, double min_score) {
   Json summary = summarize_layer(features, std::nullopt);
   std::vector<int64_t> layers;
   for (const auto* list : {&features.described, &features.undescribed}) {
@@ -132,6 +177,7 @@ Json summarize(const DescribedFeatures& features) {
   layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
   summary["layers"] = Json::object();
   for (const int64_t layer : layers) summary["layers"][std::to_string(layer)] = summarize_layer(features, layer);
+  if (!features.chance.empty()) summary["chance"] = summarize_chance(features.chance, min_score);
   return summary;
 }
 

@@ -155,12 +155,39 @@ TEST(Describe, SortsFeaturesIntoDescribedUndescribedAndRare) {
   ASSERT_EQ(features.undescribed.size(), 1u);
   EXPECT_EQ(features.undescribed[0].layer, 3);
   ASSERT_EQ(features.rare.size(), 1u);
-  const Json summary = summarize(features);
+  const Json summary = summarize(features, settings.min_score);
   EXPECT_EQ(summary.at("features"), 4);
   EXPECT_EQ(summary.at("described"), 2);
   EXPECT_DOUBLE_EQ(summary.at("share_described").get<double>(), 2.0 / 3);
   EXPECT_DOUBLE_EQ(summary.at("kinds").at("morphology").get<double>(), 0.5);
   EXPECT_EQ(summary.at("layers").at("0").at("described"), 2);
+  EXPECT_EQ(summary.at("chance").at("features"), 2);  // latent 0 of both layers
+}
+
+TEST(Describe, ShuffledActivationsStayWithinTheirContextAndTellWhatChanceGives) {
+  const FeatureContexts contexts = contexts_of("months");
+  const FeatureContexts shuffled = with_shuffled_activations(contexts, 1);
+  EXPECT_FALSE(shuffled.activations.equal(contexts.activations));
+  EXPECT_TRUE(with_shuffled_activations(contexts, 1).activations.equal(shuffled.activations));
+  EXPECT_TRUE(at::allclose(shuffled.activations.sum(1), contexts.activations.sum(1)));
+  EXPECT_EQ(shuffled.activations.select(1, 0).abs().sum().item<float>(), 0);
+  EXPECT_EQ(shuffled.activations.masked_select(contexts.tokens.lt(0)).abs().sum().item<float>(), 0);
+
+  ContextSource source;
+  source.latents_of_layers = {{0, 8}};
+  source.contexts = [&](int64_t layer, int64_t latent) {
+    FeatureContexts own = contexts;
+    own.layer = layer, own.latent = latent;
+    return own;
+  };
+  DescribeSettings settings;
+  settings.chance_every = 2;
+  const DescribedFeatures features = describe_features(source, library(), settings);
+  EXPECT_EQ(features.described.size(), 8u);
+  const Json chance = summarize(features, settings.min_score).at("chance");
+  EXPECT_EQ(chance.at("features"), 4);
+  EXPECT_EQ(chance.at("described"), 0);
+  EXPECT_LT(chance.at("held_out").at("median").get<double>(), features.described[0].descriptions[0].held_out - 0.3);
 }
 
 TEST(Descriptions, AreSavedAndLoaded) {
