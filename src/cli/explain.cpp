@@ -2,11 +2,13 @@
 #include "base/error.h"
 #include "base/safetensors.h"
 #include "cli/commands.h"
+#include "cli/explain_scores.h"
 #include "explainer/describe_vectors.h"
 #include "model/forward.h"
 #include "sae/saved_sae.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 #include <optional>
@@ -25,6 +27,7 @@ namespace {
 
 struct Options {
   std::string explainer, target, sae, vector, text, compute = "fp32";
+  ScoreSources scores;
   std::vector<std::string> features;
   int64_t token = -1, layer = -1, top = 0, template_index = 0, max_new_tokens = 24;
   bool json = false;
@@ -35,6 +38,7 @@ struct Asked {
   std::string name;  // "feature 4:17", "states[2]"
   int64_t layer = 0;
   at::Tensor vector;
+  int64_t latent = -1;  // of a feature
   std::optional<double> activation;
   std::string token;  // on which it is taken or fires most
 };
@@ -66,7 +70,7 @@ std::vector<Asked> named_features(const Options& options) {
       fail_usage("explain",
                  fmt::format("--feature {}: the SAE of layer {} has {} latents", name, layer, sae.latents()));
     }
-    asked.push_back({"feature " + name, layer, sae.decoder[latent], {}, ""});
+    asked.push_back({"feature " + name, layer, sae.decoder[latent], latent, {}, ""});
   }
   return asked;
 }
@@ -85,7 +89,7 @@ std::vector<Asked> stored_vectors(const Options& options) {
     fail_usage("explain", fmt::format("tensor {}: {} dimensions, expected 1 or 2", name, rows.dim()));
   std::vector<Asked> asked;
   for (int64_t i = 0; i < rows.size(0); ++i) {
-    asked.push_back({fmt::format("{}[{}]", name, i), options.layer, rows[i], {}, ""});
+    asked.push_back({fmt::format("{}[{}]", name, i), options.layer, rows[i], -1, {}, ""});
   }
   return asked;
 }
@@ -124,6 +128,7 @@ std::vector<Asked> state_of_text(const Options& options) {
   return {{fmt::format("layer {}, token {}", options.layer, place),
            options.layer,
            reading.states[0][place],
+           -1,
            {},
            reading.tokenizer.decode({reading.tokens[place]})}};
 }
@@ -164,10 +169,19 @@ std::vector<Asked> strongest_latents(const Options& options) {
   for (const Found& each : found) {
     const Sae& sae = saes[each.sae];
     asked.push_back({fmt::format("feature {}:{}", sae.place.layer, each.latent), sae.place.layer,
-                     sae.decoder[each.latent], each.activation,
+                     sae.decoder[each.latent], each.latent, each.activation,
                      reading.tokenizer.decode({reading.tokens[each.position]})});
   }
   return asked;
+}
+
+Json scores_to_json(const DescriptionScores& scores) {
+  const auto of = [](const FeatureScore& score) {
+    return Json{{"value", std::isfinite(score.value) ? Json(score.value) : Json(nullptr)},
+                {"outcome", score_outcome_name(score.outcome)},
+                {"contexts", score.contexts}};
+  };
+  return {{"signed", of(scores.with_sign)}, {"published", of(scores.published)}};
 }
 
 void explain(const Options& options) {
@@ -194,17 +208,33 @@ void explain(const Options& options) {
   answer.max_new_tokens = options.max_new_tokens;
   answer.compute = options.compute;
   const std::vector<std::string> words = describe_vectors(explainer, at::stack(vectors), layers, answer);
+  std::optional<ExplanationScorer> scorer;
+  if (options.scores.wanted()) {
+    ScoreSources sources = options.scores;
+    sources.target = options.target;
+    std::sort(layers.begin(), layers.end());
+    layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
+    sources.layers = layers;
+    scorer.emplace(sources);
+  }
   for (size_t i = 0; i < asked.size(); ++i) {
     const Asked& each = asked[i];
+    std::optional<DescriptionScores> scores;
+    if (scorer) {
+      scores = each.latent >= 0 ? scorer->of_feature(each.layer, each.latent, words[i])
+                                : scorer->of_vector(each.layer, each.vector, words[i]);
+    }
     if (options.json) {
       Json line{{"name", each.name}, {"layer", each.layer}, {"description", words[i]}};
       if (each.activation) line["activation"] = *each.activation;
       if (!each.token.empty()) line["token"] = each.token;
+      if (scores) line["scores"] = scores_to_json(*scores);
       std::printf("%s\n", line.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
       continue;
     }
     std::string where = each.token.empty() ? "" : fmt::format("  on '{}'", each.token);
     if (each.activation) where += fmt::format(" ({:.1f})", *each.activation);
+    if (scores) where += "  " + score_words(scores);
     std::printf("%-18s %s%s\n", each.name.c_str(), words[i].c_str(), where.c_str());
   }
 }
@@ -224,6 +254,12 @@ void add_explain_command(CLI::App& app) {
   command->add_option("--token", options->token, "counted from 0, BOS included (default: the last)");
   command->add_option("--layer", options->layer, "the state or vector leaves this layer; with --top: only its SAE");
   command->add_option("--target", options->target, "folder of the model that reads the text");
+  command->add_option("--contexts", options->scores.contexts,
+                      "a context store: the words on features are scored against what fires them");
+  command->add_option("--score-text", options->scores.texts,
+                      "text files: the words on other vectors are scored by their products with its states");
+  command->add_option("--simulator", options->scores.simulator,
+                      "a language model that simulates (default: the library of sentences, exactly)");
   command->add_option("--template", options->template_index, "which of the explainer's questions")
       ->capture_default_str();
   command->add_option("--max-new-tokens", options->max_new_tokens, "of an answer")->capture_default_str();
