@@ -16,7 +16,7 @@ void add_ablate_command(CLI::App& app);          // ablate
 void add_questions_command(CLI::App& app);       // questions
 void add_sae_commands(CLI::App& app);            // sae info, sae train
 void add_contexts_command(CLI::App& app);        // contexts, contexts merge, contexts show
-void add_describe_commands(CLI::App& app);       // describe library, describe model, describe import
+void add_describe_commands(CLI::App& app);       // describe library, model, import, score
 void add_simulator_commands(CLI::App& app);      // simulator train, simulator score
 void add_reconstructor_commands(CLI::App& app);  // reconstructor train, reconstructor score
 void add_judge_command(CLI::App& app);           // judge
@@ -30,5 +30,6 @@ void add_run_commands(CLI::App& app);            // demo, run, recipe
 void add_sae_train(CLI::App& sae);
 void add_describe_model(CLI::App& describe);
 void add_describe_import(CLI::App& describe);
+void add_describe_score(CLI::App& describe);
 
 }  // namespace introspect

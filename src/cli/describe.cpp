@@ -175,6 +175,7 @@ void add_describe_commands(CLI::App& app) {
   add_describe_library(*group);
   add_describe_model(*group);
   add_describe_import(*group);
+  add_describe_score(*group);
 }
 
 }  // namespace introspect
