@@ -25,6 +25,7 @@ void add_explain_command(CLI::App& app);         // explain
 void add_evaluate_commands(CLI::App& app);       // evaluate, report
 void add_project_command(CLI::App& app);         // project
 void add_run_commands(CLI::App& app);            // demo, run, recipe
+void add_runs_commands(CLI::App& app);           // runs ls, show, compare, page
 
 // Parts of a group that have files of their own.
 void add_sae_train(CLI::App& sae);

@@ -26,6 +26,7 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.failure_message(CLI::FailureMessage::help);
   add_run_commands(app);
+  add_runs_commands(app);
   add_tokenize_commands(app);
   add_chat_template_command(app);
   add_pretrain_command(app);
