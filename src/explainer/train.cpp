@@ -1,5 +1,6 @@
 #include "explainer/train.h"
 
+#include "base/distributed.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "base/run_record.h"
@@ -95,7 +96,7 @@ std::vector<size_t> examples_of_step(const Run& run, int64_t step) {
   return picked;
 }
 
-// Adds the gradients of one step; returns the mean loss over its answer tokens.
+// Adds the gradients of this process's share of a step; returns its part of the mean loss over the answer tokens.
 double run_step(Run& run, int64_t step) {
   const ExplainerTraining& t = run.training;
   std::vector<Question> questions;
@@ -113,14 +114,16 @@ double run_step(Run& run, int64_t step) {
   }
   at::Tensor vectors;
   if (run.train_vectors.defined()) vectors = run.train_vectors.index_select(0, at::tensor(rows, at::kLong));
-  const ExplainerBatch batch = make_batch(run.explainer, questions, vectors, replay);
+  const ExplainerBatch batch = make_batch(run.explainer, questions, vectors, replay, current_world());
+  run.answer_tokens += batch.answer_tokens;
+  if (batch.packed.input.size() == 0) return 0;  // fewer questions than processes
   ForwardOptions options;
   options.compute = run.compute;
   options.training = t.method == TrainMethod::lora && t.lora.dropout > 0;
-  options.dropout_seed = t.seed * 1000003 + static_cast<uint64_t>(step);
+  options.dropout_seed =
+      t.seed * 1000003 + static_cast<uint64_t>(step) + (static_cast<uint64_t>(current_world().rank) << 40);
   BatchLoss loss = batch_loss(run.explainer, batch, options);
   loss.total.backward();
-  run.answer_tokens += batch.answer_tokens;
   return loss.answers;
 }
 
@@ -299,7 +302,8 @@ TrainedExplainer train_explainer(const fs::path& base_model, const Dataset& data
         report({p.step, p.steps, p.loss, result.answer_tokens_per_second, p.validation});
       },
       state);
-  save_explainer(run.explainer, t.method == TrainMethod::lora ? &t.lora : nullptr, base_model, folder);
+  if (first_process())
+    save_explainer(run.explainer, t.method == TrainMethod::lora ? &t.lora : nullptr, base_model, folder);
   result.steps = tuned.steps;
   result.answer_tokens = run.answer_tokens;
   result.validation_loss =
@@ -309,7 +313,7 @@ TrainedExplainer train_explainer(const fs::path& base_model, const Dataset& data
                         {"validation_loss", result.validation_loss},
                         {"answer_tokens", result.answer_tokens}});
   record.complete();
-  fs::remove_all(folder / "checkpoint");
+  if (first_process()) fs::remove_all(folder / "checkpoint");
   return result;
 }
 

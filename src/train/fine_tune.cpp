@@ -1,5 +1,6 @@
 #include "train/fine_tune.h"
 
+#include "base/distributed.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "train/checkpoint.h"
@@ -137,11 +138,13 @@ FineTuned fine_tune(const fs::path& folder, bool resume, const std::vector<Train
   const Schedule schedule{parse_schedule(settings.schedule), settings.warm_up, settings.steps, 0};
   const fs::path checkpoint = folder / "checkpoint" / "state.safetensors";
   if (resume && fs::exists(checkpoint)) run.load(checkpoint, optimizer, state);
+  check_same_step(run.step, checkpoint);
 
-  std::ofstream log(folder / "log.jsonl", std::ios::app);
+  std::ofstream log;
+  if (first_process()) log.open(folder / "log.jsonl", std::ios::app);
   bool stopped = false;
   while (run.step < settings.steps && !stopped) {
-    const double loss = step(run.step);
+    const double loss = sum_over_processes(step(run.step));
     const double norm = optimizer.step(schedule.at(run.step));
     if (!std::isfinite(loss) || !std::isfinite(norm)) {
       fail("train", fmt::format("the loss is {} and the gradient norm {} at step {}", loss, norm, run.step),
@@ -153,7 +156,7 @@ FineTuned fine_tune(const fs::path& folder, bool resume, const std::vector<Train
     const bool last = run.step == settings.steps;
     if (validate && (last || (settings.validate_every > 0 && run.step % settings.validate_every == 0))) {
       c10::NoGradGuard guard;
-      const double value = validate();
+      const double value = sum_over_processes(first_process() ? validate() : 0.0);
       progress.validation = value;
       const char* name = settings.lower_is_better ? "validation_loss" : "validation";
       log << Json{{"step", run.step}, {"loss", run.loss}, {name, value}}.dump() << std::endl;
@@ -161,9 +164,10 @@ FineTuned fine_tune(const fs::path& folder, bool resume, const std::vector<Train
       stopped = settings.patience > 0 && run.since_best >= settings.patience;
     }
     report(progress);
-    if (!last && !stopped && (run.step % settings.checkpoint_every == 0 || interrupted()))
-      run.save(checkpoint, optimizer, state);
-    if (!last && !stopped) check_interrupt("train");
+    if (last || stopped) break;
+    const bool interrupted = interrupted_together();
+    if (interrupted || run.step % settings.checkpoint_every == 0) run.save(checkpoint, optimizer, state);
+    if (interrupted) check_interrupt("train");
   }
   if (!run.best.empty()) copy_values(run.best, run.trained);
   for (const Trainable& each : trainables) {

@@ -56,8 +56,9 @@ struct FineTuned {
 // Trains in `folder` (log.jsonl; checkpoint/ while unfinished) and leaves in the trainables the weights of the step
 // with the best validation value.
 //   step      adds gradients to the trainables and returns the loss; what it depends on beside the number of the step
-//             is in `state`, so that work that was stopped goes on from the last checkpoint bit for bit
-//   validate  null: there is none, and the last weights stay
+//             is in `state`, so that work that was stopped goes on from the last checkpoint bit for bit. Of several
+//             processes (base/distributed.h) each gives its share of both, as parts of a sum
+//   validate  null: there is none, and the last weights stay; of several processes the first is asked
 // `resume`: go on from the checkpoint, if there is one. Throws Error for a loss that is not finite, and for Ctrl-C once
 // a checkpoint is written.
 FineTuned fine_tune(const fs::path& folder, bool resume, const std::vector<Trainable>& trainables,
