@@ -9,7 +9,9 @@ namespace introspect {
 
 namespace {
 
-volatile std::sig_atomic_t raised = 0;
+volatile std::sig_atomic_t raised = 0;  // by a signal
+volatile std::sig_atomic_t told = 0;    // by another process: the signal may still come, and is then the first
+volatile std::sig_atomic_t announced = 1;
 
 // Only what a signal handler may do: set the flag, and write one line with write(2).
 void handle(int signal) {
@@ -19,6 +21,7 @@ void handle(int signal) {
     return;
   }
   raised = 1;
+  if (!announced) return;
   constexpr char text[] = "\nstopping after the current step (once more to stop at once)\n";
   const ssize_t ignored = ::write(STDERR_FILENO, text, sizeof text - 1);
   (void)ignored;
@@ -26,7 +29,8 @@ void handle(int signal) {
 
 }  // namespace
 
-void install_interrupt_handler() {
+void install_interrupt_handler(bool announce) {
+  announced = announce;
   struct sigaction action = {};
   action.sa_handler = handle;
   sigemptyset(&action.sa_mask);
@@ -35,12 +39,16 @@ void install_interrupt_handler() {
   sigaction(SIGTERM, &action, nullptr);
 }
 
+void raise_interrupt() {
+  told = 1;
+}
+
 bool interrupted() {
-  return raised != 0;
+  return raised != 0 || told != 0;
 }
 
 void check_interrupt(std::string_view where) {
-  if (raised) {
+  if (interrupted()) {
     throw Error(ErrorKind::interrupted, where, "interrupted", "run the same command again: it goes on from here");
   }
 }

@@ -35,9 +35,9 @@ void run_parallel(const std::vector<std::function<void()>>& jobs, int workers, i
   if (first_error) std::rethrow_exception(first_error);
 }
 
-void use_all_processors() {
+void use_all_processors(int processes) {
   if (std::getenv("OMP_NUM_THREADS")) return;
-  at::set_num_threads(static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
+  at::set_num_threads(std::max(1, static_cast<int>(std::thread::hardware_concurrency()) / processes));
 }
 
 }  // namespace introspect

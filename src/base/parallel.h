@@ -12,7 +12,7 @@ namespace introspect {
 void run_parallel(const std::vector<std::function<void()>>& jobs, int workers, int threads_each = 1);
 
 // Lets libtorch use every processor thread, or OMP_NUM_THREADS if that is set: by itself it may begin with one (as
-// Debian builds it). For the beginning of a program.
-void use_all_processors();
+// Debian builds it). `processes` of this machine divide them. For the beginning of a program.
+void use_all_processors(int processes = 1);
 
 }  // namespace introspect

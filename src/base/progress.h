@@ -33,7 +33,9 @@ void set_quiet(bool quiet);
 void say(std::string_view line);
 
 // After install_interrupt_handler(), the first Ctrl-C (or SIGTERM) only raises a flag; a second one ends the process.
-void install_interrupt_handler();
+// `announce`: a line says so.
+void install_interrupt_handler(bool announce = true);
+void raise_interrupt();  // as if Ctrl-C had come: another process was told to stop
 bool interrupted();
 // Throws Error(interrupted) if the flag is up. Long loops call it where their state can be saved, after saving.
 void check_interrupt(std::string_view where);

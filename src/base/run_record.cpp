@@ -1,5 +1,6 @@
 #include "base/run_record.h"
 
+#include "base/distributed.h"
 #include "base/error.h"
 #include "base/files.h"
 
@@ -139,6 +140,7 @@ struct RunRecord::Held {
   double earlier_seconds = 0;  // of the attempts that were interrupted
 
   void save(const fs::path& folder) {
+    if (!first_process()) return;
     record["seconds"] = earlier_seconds + now_seconds() - start;
     write_json(folder / "run.json", record);
   }
@@ -147,6 +149,17 @@ struct RunRecord::Held {
 RunRecord::RunRecord(const fs::path& folder, const std::string& step, const Json& settings,
                      const std::vector<RunInput>& inputs, bool overwrite)
     : folder_(folder), held_(std::make_shared<Held>()) {
+  if (first_process()) begin(step, settings, inputs, overwrite);
+  if (current_world().size == 1) return;
+  const Json told = nlohmann::json::parse(
+      from_first_process(text_of({{"state", static_cast<int>(state_)}, {"record", held_->record}})));
+  state_ = static_cast<StepState>(told["state"].get<int>());
+  held_->record = told["record"];
+}
+
+void RunRecord::begin(const std::string& step, const Json& settings, const std::vector<RunInput>& inputs,
+                      bool overwrite) {
+  const fs::path& folder = folder_;
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) fail("run record", fmt::format("cannot create the folder: {} ({})", error.message(), folder.string()));
@@ -190,7 +203,8 @@ RunRecord::RunRecord(const fs::path& folder, const std::string& step, const Json
   record["inputs"] = described;
   record["version"] = INTROSPECT_VERSION;
   record["libtorch"] = TORCH_VERSION;
-  record["device"] = {{"processor", processor_name()}, {"threads", at::get_num_threads()}};
+  record["device"] = {
+      {"processor", processor_name()}, {"threads", at::get_num_threads()}, {"processes", current_world().size}};
   record["started"] = utc_text();
   if (state_ == StepState::resume) {
     // What earlier attempts found, and the time they took, stay in the record.

@@ -23,6 +23,7 @@ struct RunInput {
 //              with a run.json of their own and inputs. Without `overwrite` work of other settings, finished or not,
 //              is an Error with a hint.
 // Where an input lies does not matter, only its hash (files.h: fingerprint_file, sha256_folder).
+// Of several processes (distributed.h) the first alone hashes and writes; the others are told what it found.
 enum class StepState { fresh, resume, complete };
 
 class RunRecord {
@@ -42,6 +43,7 @@ class RunRecord {
   static void set_command(int argc, char** argv);
 
  private:
+  void begin(const std::string& step, const Json& settings, const std::vector<RunInput>& inputs, bool overwrite);
   fs::path folder_;
   StepState state_ = StepState::fresh;
   struct Held;  // keeps nlohmann/json.hpp out of this header

@@ -26,8 +26,10 @@ void add_evaluate_commands(CLI::App& app);       // evaluate, report
 void add_project_command(CLI::App& app);         // project
 void add_run_commands(CLI::App& app);            // demo, run, recipe
 void add_runs_commands(CLI::App& app);           // runs ls, show, compare, page
+void add_launch_command(CLI::App& app);          // launch
 
 // Parts of a group that have files of their own.
+void add_model_parity(CLI::App& model);
 void add_sae_train(CLI::App& sae);
 void add_describe_model(CLI::App& describe);
 void add_describe_import(CLI::App& describe);

@@ -1,4 +1,5 @@
 // introspect contexts, contexts merge and contexts show.
+#include "base/distributed.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/progress.h"
@@ -85,6 +86,35 @@ Text text_of(const Options& options) {
   return text;
 }
 
+// Where the shards of several processes lie until they are one store; of one process the store itself.
+fs::path shard_folder(const fs::path& out, const World& world, int shard) {
+  return world.size == 1 ? out : out / fmt::format("shards-of-{}", world.size) / std::to_string(shard);
+}
+
+// A shard of other work, or of another number of processes, is no beginning for this one.
+void check_shards(const fs::path& out, const World& world) {
+  for (const fs::directory_entry& entry : fs::directory_iterator(out)) {
+    const std::string name = entry.path().filename().string();
+    const bool of_one = name.starts_with("partial-");
+    if (!of_one && !name.starts_with("shards-of-")) continue;
+    const std::string there = of_one ? "1" : name.substr(10);
+    if (there == std::to_string(world.size)) continue;
+    fail("contexts",
+         fmt::format("unfinished work of {} processes, now there are {} ({})", there, world.size, out.string()),
+         "go on with as many processes as before, or begin anew with --overwrite");
+  }
+}
+
+// Each process has made the store of its shard; the first makes one of them.
+void merge_shards(const fs::path& out, const World& world) {
+  wait_for_processes();
+  if (!first_process()) return;
+  std::vector<fs::path> folders;
+  for (int shard = 0; shard < world.size; ++shard) folders.push_back(shard_folder(out, world, shard));
+  merge_contexts(folders, out);
+  fs::remove_all(folders[0].parent_path());
+}
+
 void collect(Options options) {
   if (options.model.folder.empty() || options.saes.empty() || options.out.empty()) {
     fail_usage("contexts", "expected MODEL, --sae and --out", "introspect contexts --help");
@@ -92,6 +122,14 @@ void collect(Options options) {
   if (options.threads > 0) at::set_num_threads(options.threads);
   CollectSettings& settings = options.collect;
   std::tie(settings.shard, settings.shards) = two_numbers("--shard", options.shard, '/');
+  const World& all = current_world();
+  if (all.size > 1) {
+    if (settings.shards != 1) {
+      fail_usage("contexts", fmt::format("--shard {}, and {} processes share the text", options.shard, all.size));
+    }
+    settings.shard = all.rank;
+    settings.shards = all.size;
+  }
   check_settings(settings.contexts);
   const Text text = text_of(options);
   std::vector<fs::path> sae_folders;
@@ -152,7 +190,28 @@ void collect(Options options) {
   const auto pieces = options.text.empty()
                           ? mixture_pieces(text.tables, tokenizer, c.length, text.context, text.base, c.seed)
                           : file_pieces(files, tokenizer, c.length);
-  const CollectResult result = collect_contexts(model, tokenizer, saes, *pieces, settings, info, options.out);
+  if (first_process()) check_shards(options.out, all);
+  wait_for_processes();
+  const fs::path mine = shard_folder(options.out, all, all.rank);
+  CollectResult result;
+  if (all.size > 1 && fs::exists(mine / "contexts.json")) {  // made before another process was stopped
+    const Json made = ContextStore::open(mine).info();
+    const std::string label = (mine / "contexts.json").string();
+    result.pieces = json_get<int64_t>(made, "pieces", label);
+    result.positions = json_get<int64_t>(made, "positions", label);
+    result.text_tokens = json_get<int64_t>(made, "text_tokens", label);
+    result.left_out = json_get<int64_t>(made, "left_out_tokens", label);
+  } else {
+    result = collect_contexts(model, tokenizer, saes, *pieces, settings, info, mine);
+  }
+  if (all.size > 1) {
+    merge_shards(options.out, all);
+    const std::vector<double> sums =
+        sum_over_processes({static_cast<double>(result.pieces), static_cast<double>(result.positions)});
+    result.pieces = static_cast<int64_t>(sums[0]);
+    result.positions = static_cast<int64_t>(sums[1]);
+  }
+  if (!first_process()) return;
   copy_tokenizer(options.model.folder, options.out);
 
   const ContextStore store = ContextStore::open(options.out);

@@ -221,6 +221,7 @@ void add_model_commands(CLI::App& app) {
   group->require_subcommand(1);
   add_info(*group);
   add_verify(*group);
+  add_model_parity(*group);
 }
 
 }  // namespace introspect

@@ -1,6 +1,7 @@
 // The steps of a recipe as commands of their own: dataset, train, answer.
 #include "experiment/steps.h"
 
+#include "base/distributed.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "base/run_record.h"
@@ -46,6 +47,7 @@ void add_dataset_of(CLI::App& group, const std::string& kind, const char* what, 
     }
     if (!options->records.empty()) recipe.records = options->records;
     make_dataset_step(recipe, options->out);
+    if (!first_process()) return;
     const Dataset dataset = load_dataset(options->out);
     for (const std::string& line : data_lines(recipe, dataset)) std::printf("%s\n", line.c_str());
     std::printf("%s: %s examples\n", options->out.c_str(), dataset.info.at("counts").dump().c_str());

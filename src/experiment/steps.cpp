@@ -1,5 +1,6 @@
 #include "experiment/steps.h"
 
+#include "base/distributed.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "model/model.h"
@@ -18,6 +19,7 @@ void patching_dataset(const Recipe& recipe, const fs::path& folder) {
   const Model model = load_model(recipe.target);
   const Tokenizer tokenizer = Tokenizer::open(recipe.target);
   Dataset dataset = make_patching_dataset(model, tokenizer, read_facts(recipe.records), recipe.patching, folder);
+  if (!first_process()) return;
   dataset.info["target"] = recipe.target_name;
   save_dataset(dataset, folder);
   record.add("target_accuracy", dataset.info.at("target_accuracy").at("share"));
@@ -34,6 +36,7 @@ void ablation_dataset(const Recipe& recipe, const fs::path& folder) {
   const Model model = load_model(recipe.target);
   const Tokenizer tokenizer = Tokenizer::open(recipe.target);
   Dataset dataset = make_ablation_dataset(model, tokenizer, questions, recipe.ablation, folder, dropped);
+  if (!first_process()) return;
   dataset.info["target"] = recipe.target_name;
   save_dataset(dataset, folder);
   record.add("target_accuracy", dataset.info.at("target_accuracy").at("share"));

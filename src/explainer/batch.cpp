@@ -8,7 +8,10 @@
 namespace introspect {
 
 ExplainerBatch make_batch(const Explainer&, const std::vector<Question>& questions, const at::Tensor& vectors,
-                          const std::vector<Document>& replay) {
+                          const std::vector<Document>& replay, const World& shared_by) {
+  const auto mine = [&](size_t i) {
+    return i % static_cast<size_t>(shared_by.size) == static_cast<size_t>(shared_by.rank);
+  };
   ExplainerBatch batch;
   for (const Question& question : questions) batch.answer_tokens += std::ssize(question.answer);
   double replay_sum = 0;
@@ -20,7 +23,9 @@ ExplainerBatch make_batch(const Explainer&, const std::vector<Question>& questio
   std::vector<int64_t> slot_rows, sources;
   int64_t start = 0;
   for (size_t i = 0; i < questions.size(); ++i) {
+    if (!mine(i)) continue;
     const Question& question = questions[i];
+    batch.answer_rows += std::ssize(question.answer);
     Document document;
     document.tokens = question.tokens;
     document.tokens.insert(document.tokens.end(), question.answer.begin(), question.answer.end());
@@ -34,8 +39,9 @@ ExplainerBatch make_batch(const Explainer&, const std::vector<Question>& questio
     start += std::ssize(document.tokens);
     documents.push_back(std::move(document));
   }
-  batch.answer_rows = batch.answer_tokens;
-  for (Document document : replay) {
+  for (size_t i = 0; i < replay.size(); ++i) {
+    if (!mine(i)) continue;
+    Document document = replay[i];
     for (float& weight : document.weights) weight /= static_cast<float>(replay_sum);
     documents.push_back(std::move(document));
   }

@@ -1,13 +1,13 @@
 #include "explainer/train.h"
 
+#include "base/distributed.h"
 #include "base/error.h"
 #include "base/progress.h"
 #include "base/run_record.h"
 #include "explainer/batch.h"
 #include "model/names.h"
-#include "train/checkpoint.h"
 #include "train/corpus.h"
-#include "train/optimizer.h"
+#include "train/fine_tune.h"
 #include "train/rate.h"
 
 #include <algorithm>
@@ -34,7 +34,6 @@ std::vector<Trainable> trainables_of(Explainer& explainer, const ExplainerTraini
       each.rule = UpdateRule::muon;
       each.learning_rate = t.muon_rate;
     }
-    each.tensor.requires_grad_(true);
     list.push_back(each);
   };
   if (t.method == TrainMethod::full) {
@@ -72,9 +71,7 @@ struct Run {
   std::vector<Question> validation_questions;
   at::ScalarType compute = at::kFloat;
   std::optional<Mixture> replay;
-  NamedTensors best;  // copies of the trained tensors at the lowest validation loss
-  double best_loss = std::numeric_limits<double>::infinity();
-  int64_t since_best = 0;
+  int64_t answer_tokens = 0;  // learnt so far
 };
 
 Question question_for_step(const Run& run, const Example& example, int64_t step) {
@@ -99,12 +96,8 @@ std::vector<size_t> examples_of_step(const Run& run, int64_t step) {
   return picked;
 }
 
-struct StepLoss {
-  double answers = 0;
-  int64_t answer_tokens = 0;
-};
-
-StepLoss run_step(Run& run, int64_t step) {
+// Adds the gradients of this process's share of a step; returns its part of the mean loss over the answer tokens.
+double run_step(Run& run, int64_t step) {
   const ExplainerTraining& t = run.training;
   std::vector<Question> questions;
   std::vector<int64_t> rows;
@@ -121,18 +114,20 @@ StepLoss run_step(Run& run, int64_t step) {
   }
   at::Tensor vectors;
   if (run.train_vectors.defined()) vectors = run.train_vectors.index_select(0, at::tensor(rows, at::kLong));
-  const ExplainerBatch batch = make_batch(run.explainer, questions, vectors, replay);
+  const ExplainerBatch batch = make_batch(run.explainer, questions, vectors, replay, current_world());
+  run.answer_tokens += batch.answer_tokens;
+  if (batch.packed.input.size() == 0) return 0;  // fewer questions than processes
   ForwardOptions options;
   options.compute = run.compute;
   options.training = t.method == TrainMethod::lora && t.lora.dropout > 0;
-  options.dropout_seed = t.seed * 1000003 + static_cast<uint64_t>(step);
+  options.dropout_seed =
+      t.seed * 1000003 + static_cast<uint64_t>(step) + (static_cast<uint64_t>(current_world().rank) << 40);
   BatchLoss loss = batch_loss(run.explainer, batch, options);
   loss.total.backward();
-  return {loss.answers, batch.answer_tokens};
+  return loss.answers;
 }
 
 double validation_loss(Run& run) {
-  c10::NoGradGuard guard;
   double sum = 0;
   int64_t tokens = 0;
   constexpr size_t group = 32;
@@ -151,26 +146,6 @@ double validation_loss(Run& run) {
     tokens += batch.answer_tokens;
   }
   return tokens > 0 ? sum / static_cast<double>(tokens) : 0;
-}
-
-NamedTensors tensors_of(const std::vector<Trainable>& trainables) {
-  NamedTensors list;
-  for (const Trainable& each : trainables) list.emplace_back(each.name, each.tensor);
-  return list;
-}
-
-void copy_values(const NamedTensors& from, const NamedTensors& to) {
-  c10::NoGradGuard guard;
-  for (size_t i = 0; i < from.size(); ++i) {
-    at::Tensor target = to[i].second;
-    target.copy_(from[i].second);
-  }
-}
-
-NamedTensors cloned(const NamedTensors& tensors) {
-  NamedTensors copies;
-  for (const auto& [name, tensor] : tensors) copies.emplace_back(name, tensor.detach().clone());
-  return copies;
 }
 
 void check_lengths(const Run& run) {
@@ -213,7 +188,7 @@ void check_projections(Explainer& explainer, const Dataset& dataset, const std::
 Run prepare(const fs::path& base_model, const Dataset& dataset, const ExplainerTraining& t) {
   Run run{open_base(base_model, t.explainer), dataset, t,  learnt_examples(dataset, t),
           dataset.of(Split::validation),      {},      {}, {},
-          choose_compute(t.compute),          {},      {}};
+          choose_compute(t.compute),          {}};
   std::erase_if(run.validation, [&](const Example* example) { return !t.takes(*example); });
   if (run.train.empty()) fail("train", "the data set has no examples to train on");
   if (std::ssize(run.validation) > t.validation_examples) run.validation.resize(t.validation_examples);
@@ -284,109 +259,61 @@ TrainedExplainer train_explainer(const fs::path& base_model, const Dataset& data
     return result;
   }
   Run run = prepare(base_model, dataset, t);
-  const std::vector<Trainable> trainables = trainables_of(run.explainer, t);
-  const NamedTensors trained = tensors_of(trainables);
-  Optimizer optimizer(trainables, {0.9, 0.999, 1e-8, 0.95, t.clip_norm});
-  const auto examples = static_cast<double>(run.train.size());
-  const int64_t steps =
+  FineTuning settings;
+  settings.steps =
       t.steps > 0
           ? t.steps
-          : std::max<int64_t>(1, static_cast<int64_t>(std::ceil(t.epochs * examples / static_cast<double>(t.batch))));
-  const Schedule schedule{parse_schedule(t.schedule), t.warm_up, steps, 0};
-
-  const fs::path checkpoint = folder / "checkpoint" / "state.safetensors";
-  int64_t step = 0;
-  bool stopped = false;
-  double smooth = 0;
-  if (record.state() == StepState::resume && fs::exists(checkpoint)) {
-    const TrainingState state = load_training_state(checkpoint);
-    const std::string label = checkpoint.string();
-    state.copy_into(trained, "weight.");
-    NamedTensors moments;
-    for (const auto& [name, tensor] : state.tensors) {
-      if (name.starts_with("first.") || name.starts_with("second.")) moments.emplace_back(name, tensor);
-    }
-    step = json_get<int64_t>(state.state, "step", label);
-    optimizer.restore(step, moments);
-    if (run.replay) run.replay->restore(state.state.at("replay"));
-    result.answer_tokens = json_get<int64_t>(state.state, "answer_tokens", label);
-    smooth = json_get_or<double>(state.state, "loss", 0, label);
-    if (state.state.contains("best_loss")) {
-      run.best_loss = json_get<double>(state.state, "best_loss", label);
-      run.since_best = json_get<int64_t>(state.state, "since_best", label);
-      run.best = cloned(trained);
-      state.copy_into(run.best, "best.");
-    }
-  }
-  const auto save = [&] {
-    NamedTensors tensors = optimizer.state();
-    for (const auto& [name, tensor] : trained) tensors.emplace_back("weight." + name, tensor);
-    Json state{{"step", step}, {"answer_tokens", result.answer_tokens}, {"loss", smooth}};
-    if (run.replay) state["replay"] = run.replay->state();
-    if (!run.best.empty()) {
-      for (const auto& [name, tensor] : run.best) tensors.emplace_back("best." + name, tensor);
-      state["best_loss"] = run.best_loss;
-      state["since_best"] = run.since_best;
-    }
-    save_training_state(checkpoint, tensors, state);
-  };
-  const auto validate = [&] {
-    const double loss = validation_loss(run);
-    if (loss < run.best_loss) {
-      run.best_loss = loss;
-      run.best = cloned(trained);
-      run.since_best = 0;
-    } else {
-      ++run.since_best;
-    }
-    return loss;
-  };
-
-  std::ofstream log(folder / "log.jsonl", std::ios::app);
-  const auto start = Clock::now();
-  int64_t tokens_here = 0;
-  while (step < steps && !stopped) {
-    const StepLoss loss = run_step(run, step);
-    const double norm = optimizer.step(schedule.at(step));
-    if (!std::isfinite(loss.answers) || !std::isfinite(norm)) {
-      fail("train", fmt::format("the loss is {} and the gradient norm {} at step {}", loss.answers, norm, step),
-           "lower the learning rate; the last checkpoint is kept");
-    }
-    ++step;
-    result.answer_tokens += loss.answer_tokens;
-    tokens_here += loss.answer_tokens;
-    smooth = smooth == 0 ? loss.answers : 0.9 * smooth + 0.1 * loss.answers;
-    TrainingProgress progress{
-        step,
-        steps,
-        smooth,
-        static_cast<double>(tokens_here) / std::chrono::duration<double>(Clock::now() - start).count(),
-        {}};
-    const bool last = step == steps;
-    if (!run.validation_questions.empty() && (last || (t.validate_every > 0 && step % t.validate_every == 0))) {
-      progress.validation_loss = validate();
-      log << Json{{"step", step}, {"loss", smooth}, {"validation_loss", *progress.validation_loss}}.dump() << std::endl;
-      stopped = t.patience > 0 && run.since_best >= t.patience;
-    }
-    report(progress);
-    result.answer_tokens_per_second = progress.answer_tokens_per_second;
-    if (!last && !stopped && (step % t.checkpoint_every == 0 || interrupted())) save();
-    if (!last && !stopped) check_interrupt("train");
-  }
-  if (!run.best.empty()) copy_values(run.best, trained);
-  for (const Trainable& each : trainables) {
-    at::Tensor tensor = each.tensor;
-    tensor.requires_grad_(false);
-  }
-  save_explainer(run.explainer, t.method == TrainMethod::lora ? &t.lora : nullptr, base_model, folder);
-  result.steps = step;
-  result.validation_loss = run.best_loss;
-  record.add("result", {{"steps", step},
-                        {"stopped_early", stopped},
-                        {"validation_loss", run.best_loss},
+          : std::max<int64_t>(1, static_cast<int64_t>(std::ceil(t.epochs * static_cast<double>(run.train.size()) /
+                                                                static_cast<double>(t.batch))));
+  settings.learning_rate = t.learning_rate;
+  settings.muon_rate = t.muon_rate;
+  settings.weight_decay = t.weight_decay;
+  settings.clip_norm = t.clip_norm;
+  settings.schedule = t.schedule;
+  settings.warm_up = t.warm_up;
+  settings.validate_every = t.validate_every;
+  settings.checkpoint_every = t.checkpoint_every;
+  settings.patience = t.patience;
+  settings.lower_is_better = true;
+  const FineTuningState state{[&] {
+                                Json kept{{"answer_tokens", run.answer_tokens}};
+                                if (run.replay) kept["replay"] = run.replay->state();
+                                return kept;
+                              },
+                              [&](const Json& kept) {
+                                run.answer_tokens = kept.at("answer_tokens").get<int64_t>();
+                                if (run.replay) run.replay->restore(kept.at("replay"));
+                              }};
+  std::optional<Clock::time_point> start;
+  int64_t before = 0;  // answer tokens learnt by an earlier call
+  const FineTuned tuned = fine_tune(
+      folder, record.state() == StepState::resume, trainables_of(run.explainer, t), settings,
+      [&](int64_t step) {
+        if (!start) {
+          start = Clock::now();
+          before = run.answer_tokens;
+        }
+        return run_step(run, step);
+      },
+      run.validation_questions.empty() ? std::function<double()>() : [&] { return validation_loss(run); },
+      [&](const FineTuningProgress& p) {
+        const double seconds = std::chrono::duration<double>(Clock::now() - *start).count();
+        result.answer_tokens_per_second = static_cast<double>(run.answer_tokens - before) / seconds;
+        report({p.step, p.steps, p.loss, result.answer_tokens_per_second, p.validation});
+      },
+      state);
+  if (first_process())
+    save_explainer(run.explainer, t.method == TrainMethod::lora ? &t.lora : nullptr, base_model, folder);
+  result.steps = tuned.steps;
+  result.answer_tokens = run.answer_tokens;
+  result.validation_loss =
+      run.validation_questions.empty() ? std::numeric_limits<double>::infinity() : tuned.best_validation;
+  record.add("result", {{"steps", tuned.steps},
+                        {"stopped_early", tuned.stopped_early},
+                        {"validation_loss", result.validation_loss},
                         {"answer_tokens", result.answer_tokens}});
   record.complete();
-  fs::remove_all(folder / "checkpoint");
+  if (first_process()) fs::remove_all(folder / "checkpoint");
   return result;
 }
 

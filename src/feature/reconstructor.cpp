@@ -1,5 +1,6 @@
 #include "feature/reconstructor.h"
 
+#include "base/distributed.h"
 #include "base/error.h"
 #include "base/random.h"
 #include "base/safetensors.h"
@@ -333,9 +334,11 @@ TrainedReconstructor train_reconstructor(const fs::path& base_model, const Descr
       descriptions.push_back(train.descriptions[static_cast<size_t>(rows.back())]);
       of_layer.push_back(train.layers[static_cast<size_t>(rows.back())]);
     }
-    const at::Tensor made = unit_rows(reconstructor.pass(descriptions, of_layer, compute));
+    rows = share_of(rows);
+    if (rows.empty()) return 0.0;
+    const at::Tensor made = unit_rows(reconstructor.pass(share_of(descriptions), share_of(of_layer), compute));
     const at::Tensor cosine = (made * truth.index_select(0, at::tensor(rows, at::kLong))).sum(1);
-    at::Tensor loss = (2 - 2 * cosine).mean();
+    at::Tensor loss = (2 - 2 * cosine).sum() / training.batch;
     loss.backward();
     return loss.item<double>();
   };
@@ -355,6 +358,7 @@ TrainedReconstructor train_reconstructor(const fs::path& base_model, const Descr
   result.steps = tuned.steps;
   result.best_step = tuned.best_step;
   result.validation = tuned.best_validation;
+  if (!first_process()) return result;
   const Json summary{{"steps", tuned.steps},
                      {"best_step", tuned.best_step},
                      {"loss", tuned.loss},

@@ -1,5 +1,6 @@
 #include "feature/simulator_training.h"
 
+#include "base/distributed.h"
 #include "base/error.h"
 #include "base/random.h"
 #include "model/forward.h"
@@ -119,13 +120,15 @@ struct Source {
   }
 };
 
-// Adds the gradients of a step and returns its loss: the weighted mean over the text's tokens of all pieces.
-double learn(const LanguageSimulator& simulator, const std::vector<Piece>& pieces, double zero_weight) {
+// Adds the gradients of this process's share of a step and returns its part of the loss: the weighted mean over the
+// text's tokens of all pieces.
+double learn(const LanguageSimulator& simulator, const std::vector<Piece>& all, double zero_weight) {
   const auto weight_of = [&](int64_t value) { return value == 0 ? zero_weight : 1.0; };
   double total = 0, loss = 0;
-  for (const Piece& piece : pieces) {
+  for (const Piece& piece : all) {
     for (const int64_t value : piece.classes) total += weight_of(value);
   }
+  const std::vector<Piece> pieces = share_of(all);
   for (size_t first = 0, last = 0; first < pieces.size(); first = last) {
     std::vector<std::vector<int64_t>> sequences;
     std::vector<int64_t> rows, classes;
@@ -319,15 +322,17 @@ TrainedSimulator train_simulator(const fs::path& base_model, const Tokenizer* ta
       fine_tune(folder, record.state() == StepState::resume, model_trainables(simulator.model, training.fine_tuning),
                 training.fine_tuning, step, validate, report);
 
+  result.steps = tuned.steps;
+  result.best_step = tuned.best_step;
+  result.validation = tuned.best_validation;
+  if (!first_process()) return result;
+
   if (training.dtype == "bf16") {  // what is measured is what is written
     c10::NoGradGuard guard;
     for (auto& [name, tensor] : parameters(simulator.model)) tensor.copy_(tensor.to(at::kBFloat16));
   }
   simulator.compute = at::kFloat;
   result.held_out = measure_simulator(simulator, split.held_out, contexts, training.pieces_of_each_kind, training.seed);
-  result.steps = tuned.steps;
-  result.best_step = tuned.best_step;
-  result.validation = tuned.best_validation;
   const Json summary{{"steps", result.steps},
                      {"best_step", result.best_step},
                      {"loss", tuned.loss},

@@ -1,5 +1,6 @@
 #include "procedure/patching.h"
 
+#include "base/distributed.h"
 #include "base/error.h"
 #include "procedure/saved_chunks.h"
 #include "procedure/saved_sweep.h"
@@ -201,7 +202,7 @@ Dataset make_patching_dataset(const Model& model, const Tokenizer& tokenizer, co
     dataset.examples.push_back(std::move(example));
     kept.push_back(origin);
   }
-  dataset.vectors = vectors_of(model, sweeps, settings, kept);
+  if (first_process()) dataset.vectors = vectors_of(model, sweeps, settings, kept);  // it alone writes the data set
   Json examples = Json::object();
   for (const auto& [split, count] : counts) examples[split_name(split)] = count;
   dataset.info = {{"task", "patching"},

@@ -1,5 +1,6 @@
 #include "procedure/saved_chunks.h"
 
+#include "base/distributed.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/parallel.h"
@@ -35,8 +36,16 @@ void claim_folder(const ChunkedWork& work, const fs::path& folder) {
 }  // namespace
 
 void run_saved_chunks(const Model& model, const ChunkedWork& work, const fs::path& folder) {
-  claim_folder(work, folder);
+  if (first_process()) claim_folder(work, folder);
+  wait_for_processes();
+  if (!first_process() && !fs::exists(folder / (work.name + ".json"))) {
+    fail(work.name,
+         fmt::format("the first process has begun in a folder that is not there for this one ({})", folder.string()),
+         "the processes need a file system that all of them see");
+  }
   Progress progress(work.name, static_cast<int64_t>(work.items), work.unit);
+  const World& all = current_world();
+  std::vector<std::function<void()>> of_others;
   std::vector<std::function<void()>> chunks;
   std::mutex mutex;
   for (size_t begin = 0; begin < work.items; begin += work.items_per_chunk) {
@@ -53,8 +62,13 @@ void run_saved_chunks(const Model& model, const ChunkedWork& work, const fs::pat
       if (work.note) progress.note(work.note());
       progress.advance(static_cast<int64_t>(end - begin));
     };
+    const auto take_file = [file, take] { take(read_json_lines(file)); };
+    if (begin / work.items_per_chunk % static_cast<size_t>(all.size) != static_cast<size_t>(all.rank)) {
+      of_others.emplace_back(take_file);
+      continue;
+    }
     if (fs::exists(file)) {
-      take(read_json_lines(file));
+      take_file();
       continue;
     }
     chunks.emplace_back([&, begin, end, file, take] {
@@ -66,6 +80,11 @@ void run_saved_chunks(const Model& model, const ChunkedWork& work, const fs::pat
     });
   }
   run_chunks(model, chunks);
+  if (all.size > 1) {
+    progress.note("waiting for the other processes");
+    wait_for_processes();
+  }
+  for (const auto& each : of_others) each();
   progress.finish();
 }
 

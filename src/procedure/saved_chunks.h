@@ -29,6 +29,8 @@ struct ChunkedWork {
 
 // A chunk always runs as one, so that results do not depend on interruptions, nor on how many run beside each other.
 // Throws Error(interrupted) between two chunks, and Error for a file with another number of lines.
+// Several processes (base/distributed.h) share the chunks: each makes every size-th one, and takes all in the end. They
+// need a folder that all of them see.
 void run_saved_chunks(const Model& model, const ChunkedWork& work, const fs::path& folder);
 
 // Runs the chunks: of a small model several beside each other, each on one processor thread, since its products do not

@@ -1,5 +1,6 @@
 #include "train/checkpoint.h"
 
+#include "base/distributed.h"
 #include "base/error.h"
 #include "base/safetensors.h"
 
@@ -12,10 +13,19 @@
 namespace introspect {
 
 void save_training_state(const fs::path& file, const NamedTensors& tensors, const Json& state) {
+  if (!first_process()) return;  // all have the same weights
   NamedTensors detached;
   for (const auto& [name, tensor] : tensors) detached.emplace_back(name, tensor.detach());
   fs::create_directories(file.parent_path());
   write_safetensors(file, detached, {{"state", state.dump()}});
+}
+
+void check_same_step(int64_t step, const fs::path& checkpoint) {
+  const std::string first = from_first_process(std::to_string(step));
+  if (first == std::to_string(step)) return;
+  fail("checkpoint",
+       fmt::format("this process would go on from step {}, the first from {} ({})", step, first, checkpoint.string()),
+       "the processes need a file system that all of them see");
 }
 
 TrainingState load_training_state(const fs::path& file) {

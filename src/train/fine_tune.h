@@ -23,6 +23,8 @@ struct FineTuning {
   int64_t warm_up = 0;
   int64_t validate_every = 0;  // steps; 0: at the end only
   int64_t checkpoint_every = 50;
+  int64_t patience = 0;          // validations without improvement before stopping; 0: never stops early
+  bool lower_is_better = false;  // validation values are losses ("validation_loss" in the log)
 };
 // Throws Error(usage) for numbers out of range and an unknown schedule.
 void check_fine_tuning(const FineTuning& settings);
@@ -37,23 +39,31 @@ struct FineTuningProgress {
   std::optional<double> validation;
 };
 
+// What the caller's steps depend on beside the weights and the number of the step: kept in checkpoints.
+struct FineTuningState {
+  std::function<Json()> save;
+  std::function<void(const Json&)> restore;
+};
+
 struct FineTuned {
   int64_t steps = 0;
+  bool stopped_early = false;
   double loss = 0;
   int64_t best_step = 0;
   double best_validation = 0;
 };
 
 // Trains in `folder` (log.jsonl; checkpoint/ while unfinished) and leaves in the trainables the weights of the step
-// with the highest validation value.
-//   step      adds gradients to the trainables and returns the loss; told the number of the step alone, so that work
-//             that was stopped goes on from the last checkpoint bit for bit
-//   validate  higher is better
+// with the best validation value.
+//   step      adds gradients to the trainables and returns the loss; what it depends on beside the number of the step
+//             is in `state`, so that work that was stopped goes on from the last checkpoint bit for bit. Of several
+//             processes (base/distributed.h) each gives its share of both, as parts of a sum
+//   validate  null: there is none, and the last weights stay; of several processes the first is asked
 // `resume`: go on from the checkpoint, if there is one. Throws Error for a loss that is not finite, and for Ctrl-C once
 // a checkpoint is written.
 FineTuned fine_tune(const fs::path& folder, bool resume, const std::vector<Trainable>& trainables,
                     const FineTuning& settings, const std::function<double(int64_t step)>& step,
                     const std::function<double()>& validate,
-                    const std::function<void(const FineTuningProgress&)>& report);
+                    const std::function<void(const FineTuningProgress&)>& report, const FineTuningState& state = {});
 
 }  // namespace introspect

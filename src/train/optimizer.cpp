@@ -1,5 +1,6 @@
 #include "train/optimizer.h"
 
+#include "base/distributed.h"
 #include "base/error.h"
 
 #include <algorithm>
@@ -41,11 +42,28 @@ Optimizer::Optimizer(std::vector<Trainable> trainables, const OptimizerSettings&
   }
 }
 
+void sum_gradients(const std::vector<Trainable>& trainables) {
+  if (current_world().size == 1) return;
+  c10::NoGradGuard guard;
+  std::vector<double> holders;
+  for (const Trainable& each : trainables) holders.push_back(each.tensor.grad().defined() ? 1 : 0);
+  holders = sum_over_processes(std::move(holders));
+  std::vector<at::Tensor> gradients;
+  for (size_t i = 0; i < trainables.size(); ++i) {
+    if (holders[i] == 0) continue;
+    at::Tensor tensor = trainables[i].tensor;
+    if (!tensor.grad().defined()) tensor.mutable_grad() = at::zeros_like(tensor);
+    gradients.push_back(tensor.grad());
+  }
+  sum_over_processes(gradients);
+}
+
 void Optimizer::clear_gradients() {
   for (Trainable& each : trainables_) each.tensor.mutable_grad().reset();
 }
 
 double Optimizer::step(double scale) {
+  sum_gradients(trainables_);
   c10::NoGradGuard guard;
   double squares = 0;
   for (const Trainable& each : trainables_) {

@@ -29,12 +29,18 @@ struct OptimizerSettings {
   double clip_norm = 1.0;                             // of all gradients together; 0: no clipping
 };
 
+// Sums the gradients over all processes (nothing to do for one). Where another process has a gradient and this one has
+// none, its share is 0.
+void sum_gradients(const std::vector<Trainable>& trainables);
+
 class Optimizer {
  public:
   Optimizer(std::vector<Trainable> trainables, const OptimizerSettings& settings);
 
   // One step with every learning rate times `scale` (the schedule); the gradients are cleared. Returns the norm of all
   // gradients before clipping. A norm that is not finite changes nothing and is returned: the caller decides.
+  // Of several processes (base/distributed.h) each brings the gradients of its share of the step's loss; they are
+  // summed here, so that all take the same step.
   double step(double scale);
   void clear_gradients();
   int64_t steps() const { return steps_; }

@@ -1,5 +1,6 @@
 #include "train/pretrain.h"
 
+#include "base/distributed.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/progress.h"
@@ -192,7 +193,8 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
     return result;
   }
 
-  write_tokenizer(tokenizer_folder, folder, table);
+  if (first_process()) write_tokenizer(tokenizer_folder, folder, table);
+  wait_for_processes();
   const Tokenizer tokenizer = Tokenizer::open(folder);
   Mixture mixture(recipe.json.at("text"), tokenizer, s.context, base, static_cast<uint64_t>(s.seed));
   require_gradients(model, true);
@@ -207,8 +209,10 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
                   static_cast<double>(model.config.parameter_count()) / 1e6,
                   continued ? ", continued from " + start_from.string() : ""));
   for (const std::string& line : mixture.describe()) say("text        " + line);
-  say(fmt::format("steps       {} of {} tokens, seed {}, {} threads, products in {} ({:.0f} GFLOP/s measured)", steps,
-                  s.batch_tokens, s.seed, at::get_num_threads(), dtype_name(compute), rate / 1e9));
+  const int processes = current_world().size;
+  say(fmt::format("steps       {} of {} tokens, seed {}, {}{} threads, products in {} ({:.0f} GFLOP/s measured)", steps,
+                  s.batch_tokens, s.seed, processes > 1 ? fmt::format("{} processes of ", processes) : "",
+                  at::get_num_threads(), dtype_name(compute), rate / 1e9));
 
   const fs::path checkpoint = folder / "checkpoint" / "state.safetensors";
   int64_t step = 0;
@@ -227,6 +231,7 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
     mixture.restore(state.state.at("mixture"));
     say(fmt::format("resumed     at step {}", step));
   }
+  check_same_step(step, checkpoint);
   const auto save = [&] {
     NamedTensors tensors = weights_of(model);
     for (auto& each : optimizer.state()) tensors.push_back(each);
@@ -234,7 +239,8 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
                         {{"step", step}, {"tokens", result.tokens}, {"loss", smooth}, {"mixture", mixture.state()}});
   };
 
-  std::ofstream log(folder / "log.jsonl", std::ios::app);
+  std::ofstream log;
+  if (first_process()) log.open(folder / "log.jsonl", std::ios::app);
   Progress progress("pretrain", steps, "step");
   progress.set(step);
   const auto start = Clock::now();
@@ -244,18 +250,19 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
     double weight = 0;
     for (const Document& document : documents) {
       for (float each : document.weights) weight += each;
+      tokens_here += std::ssize(document.tokens);
+      result.tokens += std::ssize(document.tokens);
     }
     double loss = 0;
-    for (const std::vector<Document>& group : group_by_tokens(documents, s.pass_tokens)) {
+    for (const std::vector<Document>& group : group_by_tokens(share_of(documents), s.pass_tokens)) {
       const PackedTargets packed = pack_targets(group);
       ForwardOptions options;
       options.compute = compute;
       at::Tensor part = packed_loss(model, packed, weight, options);
       part.backward();
       loss += part.item<double>();
-      tokens_here += packed.input.size();
-      result.tokens += packed.input.size();
     }
+    loss = sum_over_processes(loss);
     const double norm = optimizer.step(schedule.at(step));
     if (!std::isfinite(loss) || !std::isfinite(norm)) {
       fail("pretrain", fmt::format("the loss is {} and the gradient norm {} at step {}", loss, norm, step),
@@ -265,11 +272,11 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
     smooth = smooth == 0 ? loss : 0.95 * smooth + 0.05 * loss;
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     result.tokens_per_second = static_cast<double>(tokens_here) / seconds;
-    result.product_share = result.tokens_per_second * operations_per_token(model) / rate;
+    result.product_share = result.tokens_per_second * operations_per_token(model) / (rate * processes);
     progress.note(fmt::format("loss {:.3f} | {:.0f} tokens/s | {:.0f}% of products", smooth, result.tokens_per_second,
                               100 * result.product_share));
     progress.advance();
-    if (step % s.report_steps == 0 || step == steps) {
+    if (first_process() && (step % s.report_steps == 0 || step == steps)) {
       Json line{{"step", step},
                 {"tokens", result.tokens},
                 {"loss", smooth},
@@ -279,12 +286,14 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
       for (const auto& [name, set] : held_out) line["held_out"][name] = mean_loss(model, set, compute);
       log << line.dump() << std::endl;
     }
-    if (step % s.checkpoint_steps == 0 || interrupted()) save();
-    check_interrupt("pretrain");
+    const bool stop = interrupted_together();
+    if (step % s.checkpoint_steps == 0 || stop) save();
+    if (stop) check_interrupt("pretrain");
   }
   progress.finish();
   result.steps = steps;
   result.loss = smooth;
+  if (!first_process()) return result;
 
   model.config.eos_token = tokenizer.eos();
   save_model(model, folder, at::kBFloat16);

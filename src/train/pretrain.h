@@ -22,7 +22,8 @@ void check_pretrain_recipe(const Json& json, const std::string& label);
 
 // Runs it into `folder`: a Hugging Face folder (bf16), run.json, checkpoint/ while unfinished, log.jsonl with a line a
 // report. Resumes from the last checkpoint bit for bit on the same machine and thread count. `seed_override` < 0 keeps
-// the recipe's. `say` receives the lines of the opening box and of progress. Throws Error if the loss is not finite.
+// the recipe's. Several processes (base/distributed.h) share the documents of every step. `say` receives the lines of
+// the opening box and of progress. Throws Error if the loss is not finite.
 struct PretrainResult {
   int64_t steps = 0, tokens = 0;
   double loss = 0;  // of the last report

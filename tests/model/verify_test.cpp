@@ -1,11 +1,10 @@
 // The comparison with another implementation finds the place where they part.
-#include "model/verify.h"
-
 #include "base/json.h"
 #include "base/safetensors.h"
 #include "base/temporary_folder.h"
 #include "goldens.h"
 #include "model/lora.h"
+#include "model/parity.h"
 #include "tiny_model.h"
 
 #include <nlohmann/json.hpp>
@@ -90,6 +89,43 @@ TEST_F(VerifyTest, LenientAboutWhatIsAbsentStrictAboutShapes) {
   write_text(folder_ / "prompts.json", "{\"prompts\": 3}");
   EXPECT_TRUE(holds(error_of([&] { verify_model(model_, folder_ / "expected.safetensors", folder_ / "prompts.json"); }),
                     "key 'prompts'"));
+}
+
+TEST_F(VerifyTest, ParityOfAFolderOfModels) {
+  std::vector<std::string> begun;
+  const auto measure = [&](const fs::path& folder) {
+    begun.clear();
+    return measure_parity(folder, {}, [&](const std::string& model) { begun.push_back(model); });
+  };
+  EXPECT_TRUE(holds(error_of([&] { measure(folder_ / "nowhere"); }), "nowhere"));
+  EXPECT_TRUE(holds(error_of([&] { measure(folder_.path()); }), "no subfolder has config.json"));
+  for (const char* name : {"b-off", "a-exact"}) {
+    const fs::path folder = folder_ / "references" / name;
+    verify(model_, own_values());
+    save_model(model_, folder, at::kFloat);
+    for (const char* file : {"prompts.json", "expected.safetensors"}) fs::copy_file(folder_ / file, folder / file);
+  }
+  fs::create_directories(folder_ / "references/no-model");
+  Model off = model_;
+  off.blocks[2].mlp_norm = off.blocks[2].mlp_norm * 1.1;
+  save_model(off, folder_ / "references/b-off", at::kFloat);
+
+  const Parity parity = measure(folder_ / "references");
+  EXPECT_EQ(begun, (std::vector<std::string>{"a-exact", "b-off"}));
+  EXPECT_FALSE(parity.ok());
+  ASSERT_EQ(parity.rows.size(), 4u);
+  EXPECT_EQ(parity.rows[0].kind, "residual states");
+  EXPECT_EQ(parity.rows[0].places, 4);
+  EXPECT_EQ(parity.rows[1].kind, "logits");
+  EXPECT_EQ(parity.rows[1].places, 2);
+  EXPECT_TRUE(parity.rows[0].ok && parity.rows[1].ok);
+  EXPECT_LT(parity.rows[1].difference, 1e-5);
+  EXPECT_FALSE(parity.rows[2].ok || parity.rows[3].ok);
+  EXPECT_GT(parity.rows[3].difference, 2e-4);
+  ASSERT_EQ(parity.precision.size(), 2u);
+  EXPECT_EQ(parity.precision[0].positions, 11);
+  EXPECT_GT(parity.precision[0].mean_divergence, 0);
+  EXPECT_LE(parity.precision[0].same_likeliest, 1);
 }
 
 TEST(VerifyGoldens, EveryCaseIsCompared) {
