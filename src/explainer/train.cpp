@@ -5,6 +5,7 @@
 #include "base/run_record.h"
 #include "explainer/batch.h"
 #include "model/names.h"
+#include "model/weight_type.h"
 #include "train/checkpoint.h"
 #include "train/corpus.h"
 #include "train/optimizer.h"
@@ -124,6 +125,7 @@ StepLoss run_step(Run& run, int64_t step) {
   const ExplainerBatch batch = make_batch(run.explainer, questions, vectors, replay);
   ForwardOptions options;
   options.compute = run.compute;
+  options.activation_checkpointing = t.activation_checkpointing;
   options.training = t.method == TrainMethod::lora && t.lora.dropout > 0;
   options.dropout_seed = t.seed * 1000003 + static_cast<uint64_t>(step);
   BatchLoss loss = batch_loss(run.explainer, batch, options);
@@ -211,9 +213,20 @@ void check_projections(Explainer& explainer, const Dataset& dataset, const std::
 }
 
 Run prepare(const fs::path& base_model, const Dataset& dataset, const ExplainerTraining& t) {
-  Run run{open_base(base_model, t.explainer), dataset, t,  learnt_examples(dataset, t),
-          dataset.of(Split::validation),      {},      {}, {},
-          choose_compute(t.compute),          {},      {}};
+  LoadOptions load;
+  load.dtype = parse_weight_type(t.weights);
+  load.mapped = t.method != TrainMethod::full;  // nobody writes to the weights then
+  Run run{open_base(base_model, t.explainer, load),
+          dataset,
+          t,
+          learnt_examples(dataset, t),
+          dataset.of(Split::validation),
+          {},
+          {},
+          {},
+          choose_compute(t.compute),
+          {},
+          {}};
   std::erase_if(run.validation, [&](const Example* example) { return !t.takes(*example); });
   if (run.train.empty()) fail("train", "the data set has no examples to train on");
   if (std::ssize(run.validation) > t.validation_examples) run.validation.resize(t.validation_examples);
@@ -378,7 +391,7 @@ TrainedExplainer train_explainer(const fs::path& base_model, const Dataset& data
     at::Tensor tensor = each.tensor;
     tensor.requires_grad_(false);
   }
-  save_explainer(run.explainer, t.method == TrainMethod::lora ? &t.lora : nullptr, base_model, folder);
+  save_explainer(run.explainer, t.method == TrainMethod::lora ? &t.lora : nullptr, base_model, folder, t.weights);
   result.steps = step;
   result.validation_loss = run.best_loss;
   record.add("result", {{"steps", step},
