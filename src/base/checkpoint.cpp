@@ -88,6 +88,10 @@ at::Tensor Checkpoint::get(const std::string& name) const {
   return found->second.get(name);
 }
 
+void Checkpoint::let_go(const std::string& name) const {
+  if (const auto found = where_.find(name); found != where_.end()) found->second.let_go(name);
+}
+
 const TensorInfo& Checkpoint::info(const std::string& name) const {
   const auto found = where_.find(name);
   if (found == where_.end()) fail("checkpoint", fmt::format("no tensor '{}' ({})", name, folder_.string()));

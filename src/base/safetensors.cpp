@@ -226,6 +226,16 @@ bool Safetensors::contains(const std::string& name) const {
   return mapping_->tensors.count(name) > 0;
 }
 
+void Safetensors::let_go(const std::string& name) const {
+  const auto found = mapping_->tensors.find(name);
+  if (found == mapping_->tensors.end()) return;
+  // whole pages only: a neighbour's bytes may share the first and the last one
+  const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  const uint64_t begin = (found->second.offset + page - 1) / page * page;
+  const uint64_t end = (found->second.offset + found->second.bytes) / page * page;
+  if (end > begin) ::madvise(const_cast<unsigned char*>(mapping_->bytes) + begin, end - begin, MADV_DONTNEED);
+}
+
 at::Tensor Safetensors::get(const std::string& name) const {
   const auto found = mapping_->tensors.find(name);
   if (found == mapping_->tensors.end()) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -39,6 +40,9 @@ class Safetensors {
   // or this libtorch has no such type (the F8 types need libtorch 2.1).
   at::Tensor get(const std::string& name) const;
 
+  // The memory that reading a tensor took may be taken back; whoever reads it again, reads the file again.
+  void let_go(const std::string& name) const;
+
  private:
   struct Mapping;
   std::shared_ptr<const Mapping> mapping_;
@@ -52,6 +56,7 @@ class Checkpoint {
   explicit Checkpoint(const fs::path& folder, const std::string& stem = "model");
   bool contains(const std::string& name) const;
   at::Tensor get(const std::string& name) const;  // as Safetensors::get
+  void let_go(const std::string& name) const;     // as Safetensors::let_go
   const TensorInfo& info(const std::string& name) const;
   std::vector<std::string> names() const;  // sorted
   uint64_t bytes() const;                  // of all tensors
@@ -64,6 +69,17 @@ class Checkpoint {
 // Writes tensors in the order given, contiguous, 8-byte aligned header, atomically (a killed process leaves no
 // file under the final name). Tensors on other devices are copied one at a time.
 void write_safetensors(const fs::path& path, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+                       const std::map<std::string, std::string>& metadata = {});
+
+// The same for more tensors than fit in memory: `values(i)` gives tensor i when it is to be written, and must have the
+// type and shape announced.
+struct TensorOutline {
+  std::string name;
+  at::ScalarType dtype;
+  std::vector<int64_t> shape;
+};
+void write_safetensors(const fs::path& path, const std::vector<TensorOutline>& tensors,
+                       const std::function<at::Tensor(size_t)>& values,
                        const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace introspect

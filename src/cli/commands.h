@@ -10,7 +10,7 @@ void add_chat_template_command(CLI::App& app);   // chat-template
 void add_pretrain_command(CLI::App& app);        // pretrain
 void add_forward_command(CLI::App& app);         // forward
 void add_generate_command(CLI::App& app);        // generate
-void add_model_commands(CLI::App& app);          // model info, model verify
+void add_model_commands(CLI::App& app);          // model info, verify, synthesize, plan
 void add_facts_command(CLI::App& app);           // facts
 void add_ablate_command(CLI::App& app);          // ablate
 void add_questions_command(CLI::App& app);       // questions
@@ -30,6 +30,8 @@ void add_launch_command(CLI::App& app);          // launch
 
 // Parts of a group that have files of their own.
 void add_model_parity(CLI::App& model);
+void add_model_synthesize(CLI::App& model);
+void add_model_plan(CLI::App& model);
 void add_sae_train(CLI::App& sae);
 void add_describe_model(CLI::App& describe);
 void add_describe_import(CLI::App& describe);

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include <nlohmann/json.hpp>
+
 namespace introspect {
 
 fs::path home_folder() {
@@ -15,6 +17,20 @@ fs::path home_folder() {
          "set INTROSPECT_HOME to the project's checkout");
   }
   return home;
+}
+
+Json published_models() {
+  return read_json(home_folder() / "models" / "configs.json").at("models");
+}
+
+Json find_config(const std::string& name) {
+  if (fs::is_regular_file(name)) return read_json(name);
+  if (fs::is_regular_file(fs::path(name) / "config.json")) return read_json(fs::path(name) / "config.json");
+  for (const Json& each : published_models()) {
+    if (each.at("name").get<std::string>() == name) return each.at("config");
+  }
+  fail_usage("model", fmt::format("'{}' is no config.json, no folder with one and no published model", name),
+             "'introspect model synthesize --list' names those");
 }
 
 std::vector<fs::path> shipped_recipes() {

@@ -57,7 +57,9 @@ Json model_info(const fs::path& folder) {
   Json json;
   json["family"] = config.family;
   json["parameters"] = config.parameter_count();
-  json["memory"] = {{"fp32", weight_bytes(config, at::kFloat)}, {"bf16", weight_bytes(config, at::kBFloat16)}};
+  json["memory"] = {{"fp32", weight_bytes(config, at::kFloat)},
+                    {"bf16", weight_bytes(config, at::kBFloat16)},
+                    {"int8", weight_bytes(config, at::kChar)}};
   json["stored_types"] = stored_types(folder);
   json["config"] = config_to_json(config);
   json["tokenizer"] = tokenizer_info(folder);
@@ -104,8 +106,9 @@ void print_info(const std::string& folder, const Json& json) {
   print(folder);
   print(fmt::format("family          {}", json["family"].get<std::string>()));
   print(fmt::format("parameters      {:.2f} million", static_cast<double>(json["parameters"].get<int64_t>()) / 1e6));
-  print(fmt::format("memory          {} in fp32, {} in bf16", size_text(json["memory"]["fp32"].get<uint64_t>()),
-                    size_text(json["memory"]["bf16"].get<uint64_t>())));
+  print(fmt::format(
+      "memory          {} in fp32, {} in bf16, {} in int8", size_text(json["memory"]["fp32"].get<uint64_t>()),
+      size_text(json["memory"]["bf16"].get<uint64_t>()), size_text(json["memory"]["int8"].get<uint64_t>())));
   std::string types;
   for (const auto& [type, count] : json["stored_types"].items()) {
     types += fmt::format("{}{} tensors {}", types.empty() ? "" : ", ", count.get<int64_t>(), type);
@@ -217,11 +220,14 @@ void add_verify(CLI::App& group) {
 }  // namespace
 
 void add_model_commands(CLI::App& app) {
-  CLI::App* group = app.add_subcommand("model", "What a model folder holds, and whether it is run exactly");
+  CLI::App* group =
+      app.add_subcommand("model", "What a model folder holds, whether it is run exactly, and what memory it takes");
   group->require_subcommand(1);
   add_info(*group);
   add_verify(*group);
   add_model_parity(*group);
+  add_model_synthesize(*group);
+  add_model_plan(*group);
 }
 
 }  // namespace introspect

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/progress.h"
 #include "model/lora.h"
+#include "model/weight_type.h"
 
 #include <fstream>
 
@@ -14,7 +15,28 @@ namespace introspect {
 
 namespace {
 
-// What the kernel says a new program may still take; 0 if it does not say.
+void tell_memory(const ModelOptions& options) {
+  const ModelConfig config = read_config(options.folder);
+  const uint64_t needed = weight_bytes(config, parse_weight_type(options.dtype));
+  if (needed < 1'000'000'000) return;
+  const uint64_t available = free_memory();
+  const bool stored = (config.stored_dtype == "bfloat16" && options.dtype == "bf16") ||
+                      (config.stored_dtype == "float32" && options.dtype == "fp32");
+  std::string line = fmt::format("loading {}: {} of weights in {}, {}", options.folder, size_text(needed),
+                                 options.dtype, stored ? "read from the mapped file" : "converted into memory");
+  if (available > 0) line += fmt::format(", {} are free", size_text(available));
+  say(line);
+  if (options.dtype == "fp32" && config.stored_dtype == "bfloat16") {
+    say("fp32 is exact; --dtype bf16 takes half the memory and is faster (docs/REAL_SIZE.md)");
+  }
+  if (available > 0 && available < needed) {
+    say(options.dtype == "int8" ? "warning: this may not fit"
+                                : "warning: this may not fit; 'introspect model plan' says what would");
+  }
+}
+
+}  // namespace
+
 uint64_t free_memory() {
   std::ifstream file("/proc/meminfo");
   std::string key;
@@ -26,38 +48,27 @@ uint64_t free_memory() {
   return 0;
 }
 
-void tell_memory(const ModelOptions& options) {
-  const uint64_t needed = weight_bytes(read_config(options.folder), weight_type(options.dtype));
-  if (needed < 1'000'000'000) return;
-  const uint64_t available = free_memory();
-  std::string line =
-      fmt::format("loading {}: {} of memory for the weights in {}", options.folder, size_text(needed), options.dtype);
-  if (available > 0) line += fmt::format(", {} are free", size_text(available));
-  say(line);
-  if (available > 0 && available < needed) {
-    say(options.dtype == "fp32" ? "warning: this may not fit; --dtype bf16 halves it" : "warning: this may not fit");
-  }
-}
-
-}  // namespace
-
 void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_option("model", options.folder, "Hugging Face folder: config.json, model.safetensors, tokenizer.json")
       ->required();
   command.add_option("--adapter", options.adapter, "PEFT LoRA folder to put on the model");
-  command.add_option("--dtype", options.dtype, "type of the weights once loaded")
-      ->check(CLI::IsMember({"fp32", "bf16"}))
+  command
+      .add_option("--dtype", options.dtype,
+                  "type of the weights once loaded: fp32 is exact, bf16 half as large, int8 a quarter (model plan)")
+      ->check(CLI::IsMember({"fp32", "bf16", "int8"}))
       ->capture_default_str();
-}
-
-at::ScalarType weight_type(const std::string& name) {
-  return name == "bf16" ? at::kBFloat16 : at::kFloat;
+  command
+      .add_option("--device-map", options.device_map,
+                  "devices with their numbers of layers: cpu, cuda:0, cuda:0=20,cuda:1=rest")
+      ->capture_default_str();
 }
 
 Model open_model(const ModelOptions& options) {
   tell_memory(options);
   LoadOptions load;
-  load.dtype = weight_type(options.dtype);
+  load.dtype = parse_weight_type(options.dtype);
+  load.mapped = true;
+  load.device_map = options.device_map;
   Model model = load_model(options.folder, load);
   if (!options.adapter.empty()) load_lora(model, options.adapter);
   return model;

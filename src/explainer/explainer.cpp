@@ -1,6 +1,7 @@
 #include "explainer/explainer.h"
 
 #include "base/error.h"
+#include "model/weight_type.h"
 #include "text/copy_tokenizer.h"
 
 #include <ATen/Functions.h>
@@ -51,7 +52,9 @@ Explainer::Explainer(Model given_model, Tokenizer given_tokenizer, ExplainerConf
          "behind the last layer no other position would see the vector");
   }
   c10::NoGradGuard guard;
-  embedding_norm = model.embedding.to(at::kFloat).norm(2, 1).mean().item<double>();
+  std::vector<at::Tensor> norms;  // in parts: a copy of a large table in float32 may be more than there is room for
+  for (const at::Tensor& rows : model.embedding.split(8192)) norms.push_back(rows.to(at::kFloat).norm(2, 1));
+  embedding_norm = at::cat(norms).mean().item<double>();
 }
 
 ExplainerConfig selfie_config(const ExplainerConfig& asked, double scale) {
@@ -63,8 +66,8 @@ ExplainerConfig selfie_config(const ExplainerConfig& asked, double scale) {
   return config;
 }
 
-Explainer open_base(const fs::path& model_folder, const ExplainerConfig& config) {
-  return Explainer(load_model(model_folder), Tokenizer::open(model_folder), config);
+Explainer open_base(const fs::path& model_folder, const ExplainerConfig& config, const LoadOptions& load) {
+  return Explainer(load_model(model_folder, load), Tokenizer::open(model_folder), config);
 }
 
 Explainer open_explainer(const fs::path& folder) {
@@ -81,7 +84,10 @@ Explainer open_explainer(const fs::path& folder) {
     base = json_get<std::string>(json, "base_model", label);
     if (base.is_relative()) base = folder / base;
   }
-  Explainer explainer = open_base(base, parse_explainer_config(json, label));
+  LoadOptions load;
+  load.dtype = parse_weight_type(json_get_or<std::string>(json, "weights", "fp32", label));
+  load.mapped = true;
+  Explainer explainer = open_base(base, parse_explainer_config(json, label), load);
   if (adapter) load_lora(explainer.model, folder);
   const fs::path projections = folder / "projections.safetensors";
   if (fs::exists(projections)) explainer.projections = load_projections(projections);
@@ -90,7 +96,7 @@ Explainer open_explainer(const fs::path& folder) {
 }
 
 void save_explainer(const Explainer& explainer, const LoraConfig* lora, const fs::path& base_model,
-                    const fs::path& folder) {
+                    const fs::path& folder, const std::string& weights) {
   fs::create_directories(folder);
   if (lora) {
     save_lora(explainer.model, *lora, folder, fs::absolute(base_model).lexically_normal().string());
@@ -103,6 +109,7 @@ void save_explainer(const Explainer& explainer, const LoraConfig* lora, const fs
   }
   Json json = explainer_config_to_json(explainer.config);
   json["adapter"] = lora != nullptr;
+  if (lora && weights != "fp32") json["weights"] = weights;
   json["base_model"] = fs::absolute(base_model).lexically_normal().string();
   json["embedding_norm"] = explainer.embedding_norm;
   write_json(folder / "explainer.json", json);

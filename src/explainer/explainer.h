@@ -40,14 +40,16 @@ struct Explainer {
 ExplainerConfig selfie_config(const ExplainerConfig& asked, double scale);
 
 // A base model before training.
-Explainer open_base(const fs::path& model_folder, const ExplainerConfig& config);
+Explainer open_base(const fs::path& model_folder, const ExplainerConfig& config, const LoadOptions& load = {});
 
 // A trained explainer's folder. An adapter names its base model in explainer.json. Throws Error for a folder without
-// explainer.json and whatever load_model and load_lora throw.
+// explainer.json and whatever load_model and load_lora throw. Weights come in the type that explainer.json names
+// ("weights", of adapters), else in float32, mapped where they can: they are to be read alone.
 Explainer open_explainer(const fs::path& folder);
 
-// `lora` null: the whole model, in float32, so that answers stay the same after loading.
+// `lora` null: the whole model, in float32, so that answers stay the same after loading. `weights`: the type that an
+// adapter was trained on.
 void save_explainer(const Explainer& explainer, const LoraConfig* lora, const fs::path& base_model,
-                    const fs::path& folder);
+                    const fs::path& folder, const std::string& weights = "fp32");
 
 }  // namespace introspect

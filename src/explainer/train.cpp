@@ -6,6 +6,7 @@
 #include "base/run_record.h"
 #include "explainer/batch.h"
 #include "model/names.h"
+#include "model/weight_type.h"
 #include "train/corpus.h"
 #include "train/fine_tune.h"
 #include "train/rate.h"
@@ -119,6 +120,7 @@ double run_step(Run& run, int64_t step) {
   if (batch.packed.input.size() == 0) return 0;  // fewer questions than processes
   ForwardOptions options;
   options.compute = run.compute;
+  options.activation_checkpointing = t.activation_checkpointing;
   options.training = t.method == TrainMethod::lora && t.lora.dropout > 0;
   options.dropout_seed =
       t.seed * 1000003 + static_cast<uint64_t>(step) + (static_cast<uint64_t>(current_world().rank) << 40);
@@ -186,9 +188,19 @@ void check_projections(Explainer& explainer, const Dataset& dataset, const std::
 }
 
 Run prepare(const fs::path& base_model, const Dataset& dataset, const ExplainerTraining& t) {
-  Run run{open_base(base_model, t.explainer), dataset, t,  learnt_examples(dataset, t),
-          dataset.of(Split::validation),      {},      {}, {},
-          choose_compute(t.compute),          {}};
+  LoadOptions load;
+  load.dtype = parse_weight_type(t.weights);
+  load.mapped = t.method != TrainMethod::full;  // nobody writes to the weights then
+  Run run{open_base(base_model, t.explainer, load),
+          dataset,
+          t,
+          learnt_examples(dataset, t),
+          dataset.of(Split::validation),
+          {},
+          {},
+          {},
+          choose_compute(t.compute),
+          {}};
   std::erase_if(run.validation, [&](const Example* example) { return !t.takes(*example); });
   if (run.train.empty()) fail("train", "the data set has no examples to train on");
   if (std::ssize(run.validation) > t.validation_examples) run.validation.resize(t.validation_examples);

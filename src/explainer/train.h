@@ -32,7 +32,9 @@ struct ExplainerTraining {
   std::string schedule = "constant";
   int64_t warm_up = 0;
   std::string compute = "auto";
-  fs::path projections;  // least-squares projections: the folder that 'introspect project' wrote
+  std::string weights = "fp32";           // lora: type of the base model's, "fp32", "bf16" or "int8"
+  bool activation_checkpointing = false;  // as ForwardOptions has it
+  fs::path projections;                   // least-squares projections: the folder that 'introspect project' wrote
   VectorCondition vectors = VectorCondition::real;  // zero: the floor "retrained without the vector"
   // Replay: a share of each step's tokens comes from the texts that the model was pre-trained on.
   double replay_share = 0;

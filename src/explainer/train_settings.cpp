@@ -1,6 +1,7 @@
 // ExplainerTraining as a recipe's table and back.
 #include "base/error.h"
 #include "explainer/train.h"
+#include "model/weight_type.h"
 #include "train/corpus.h"
 
 #include <algorithm>
@@ -24,6 +25,8 @@ const std::set<std::string> known_keys = {"explainer",
                                           "schedule",
                                           "warm_up",
                                           "compute",
+                                          "weights",
+                                          "activation_checkpointing",
                                           "vectors",
                                           "replay_share",
                                           "replay_text",
@@ -96,6 +99,8 @@ Json training_to_json(const ExplainerTraining& t) {
       {"checkpoint_every", t.checkpoint_every}};
   if (!t.only.empty()) json["only"] = t.only;
   if (t.examples > 0) json["examples"] = t.examples;
+  if (t.weights != "fp32") json["weights"] = t.weights;
+  if (t.activation_checkpointing) json["activation_checkpointing"] = true;
   return json;
 }
 
@@ -139,6 +144,13 @@ ExplainerTraining parse_training(const Json& table, const std::string& label, co
   t.schedule = json_get_or<std::string>(table, "schedule", t.schedule, label);
   t.warm_up = json_get_or<int64_t>(table, "warm_up", t.warm_up, label);
   t.compute = json_get_or<std::string>(table, "compute", t.compute, label);
+  t.weights = json_get_or<std::string>(table, "weights", t.weights, label);
+  t.activation_checkpointing = json_get_or<bool>(table, "activation_checkpointing", t.activation_checkpointing, label);
+  if (parse_weight_type(t.weights) != at::kFloat && t.method != TrainMethod::lora) {
+    fail_usage("train",
+               fmt::format("weights = \"{}\" with method = \"{}\", expected fp32 ({})", t.weights, method, label),
+               "method = \"lora\" trains factors on weights that stay as they are");
+  }
   t.vectors = parse_condition(json_get_or<std::string>(table, "vectors", "real", label));
   t.replay_share = json_get_or<double>(table, "replay_share", t.replay_share, label);
   if (table.contains("replay_text")) t.replay_text = table.at("replay_text");

@@ -3,6 +3,7 @@
 #include "model/forward.h"
 
 #include "base/error.h"
+#include "model/activation_checkpoint.h"
 #include "model/forward_checks.h"
 #include "model/kernels.h"
 #include "model/linear.h"
@@ -16,6 +17,7 @@
 #include <ATen/Context.h>
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <c10/core/GradMode.h>
 
 namespace introspect {
 
@@ -84,6 +86,15 @@ struct Pass {
   Carried carried;
   ForwardResult result;
   at::Tensor first_values;  // of layer 0, which RWKV-7 reads in every layer
+
+  // What the layers share goes to the device of the next one.
+  void move(at::Device device) {
+    angles = {angles.cosine.defined() ? angles.cosine.to(device) : at::Tensor(),
+              angles.sine.defined() ? angles.sine.to(device) : at::Tensor()};
+    if (carried.rows.defined()) carried.rows = carried.rows.to(device);
+    carried.shape.batches.clear();
+    if (first_values.defined()) first_values = first_values.to(device);
+  }
 };
 
 // The prefix's keys and values of a layer, checked against the model.
@@ -232,6 +243,56 @@ at::Tensor run_block(Pass& pass, const Block& block, int64_t layer, at::Tensor x
   return apply_taps(taps, {PlaceKind::resid_post, layer}, x);
 }
 
+// The tensors of a block, its own taps' values among them, that gradients are wanted of.
+std::vector<at::Tensor> learnt_in(const Block& block, const Taps& taps) {
+  std::vector<at::Tensor> learnt;
+  const auto add = [&](const at::Tensor& tensor) {
+    if (tensor.defined() && tensor.requires_grad()) learnt.push_back(tensor);
+  };
+  for (const at::Tensor& norm : {block.attention_norm, block.attention_norm_bias, block.query_norm, block.key_norm,
+                                 block.attention_post_norm, block.mlp_norm, block.mlp_norm_bias, block.mlp_post_norm}) {
+    add(norm);
+  }
+  for (const Linear* linear : {&block.query, &block.key, &block.value, &block.query_key_value, &block.output,
+                               &block.gate, &block.up, &block.down}) {
+    add(linear->weight);
+    add(linear->bias);
+    if (!linear->lora) continue;
+    add(linear->lora->a);
+    add(linear->lora->b);
+  }
+  for (const Tap& tap : taps) add(tap.value);
+  return learnt;
+}
+
+// A block whose activations are not kept. What it needs for its second run is copied (tensors are shared): the caller's
+// options and taps may be gone by then.
+at::Tensor run_block_twice(Pass& pass, const Block& block, int64_t layer, const at::Tensor& x) {
+  struct Kept {
+    ModelConfig config;
+    ForwardOptions options;
+    Taps taps;
+    Block block;
+    Angles angles;
+    Carried carried;
+  };
+  const auto kept = std::make_shared<Kept>(Kept{pass.config, pass.options, {}, block, pass.angles, pass.carried});
+  if (pass.options.taps) {
+    for (Tap& tap : *pass.options.taps) {
+      if (tap.place.layer != layer) continue;
+      ++tap.fired;
+      kept->taps.push_back(tap);
+    }
+  }
+  kept->options.taps = &kept->taps;
+  const std::vector<at::Tensor> learnt = learnt_in(block, kept->taps);
+  const auto run = [kept, layer](const at::Tensor& given) {
+    Pass again{kept->config, kept->options, kept->angles, kept->carried, {}, {}};
+    return run_block(again, kept->block, layer, given);
+  };
+  return run_again_in_backward(run, x, learnt, pass.options.training);
+}
+
 // Embedding rows [N, D]. Taps see them as the table holds them: what the family does to them (scale, norm, positions)
 // is done to a continuous token too, as Hugging Face does it to inputs_embeds.
 at::Tensor embed(const Model& model, const ForwardOptions& options, const at::Tensor& tokens,
@@ -272,8 +333,9 @@ ForwardResult forward(const Model& model, const Packed& given, const ForwardOpti
   const ModelConfig& c = model.config;
   const int64_t last_layer = options.last_layer < 0 ? c.layers : options.last_layer;
   const int64_t furthest = check_input(model, given, options, last_layer);
-  const at::Device device = model.embedding.device();
+  at::Device device = model.embedding.device();
   const at::Tensor positions = given.positions.to(device);
+  const bool twice = options.activation_checkpointing && at::GradMode::is_enabled();
   if (options.training) at::manual_seed(options.dropout_seed);
   if (options.taps) {
     for (Tap& tap : *options.taps) tap.fired = 0;  // taps may be used for several passes
@@ -297,15 +359,23 @@ ForwardResult forward(const Model& model, const Packed& given, const ForwardOpti
     if (options.keep_queries) pass.result.cache.queries.resize(options.first_layer);
   }
   for (int64_t layer = options.first_layer; layer < last_layer; ++layer) {
+    const Block& block = model.blocks[layer];
+    if (const at::Device next = block.attention_norm.device(); next != device) {
+      device = next;
+      x_ND = x_ND.to(device);
+      pass.move(device);
+    }
     if (layer == c.layers - 1 && !c.recurrent() && can_narrow(options, layer)) {
       pass.carried = narrow(pass.carried, options.logits_at, device);
     }
-    x_ND = run_block(pass, model.blocks[layer], layer, x_ND);
+    x_ND = twice ? run_block_twice(pass, block, layer, x_ND) : run_block(pass, block, layer, x_ND);
     if (c.recurrent() && !options.keep_states) pass.result.states[layer] = {};
   }
   if (!options.keep_states) pass.result.states.clear();
   pass.result.residual = x_ND;
   if (options.want_logits && last_layer == c.layers) {
+    device = model.final_norm.device();
+    x_ND = x_ND.to(device);
     // a tap at the last norm sees every position, so there the wanted ones are taken behind it
     const bool take = options.logits_at.defined() && pass.carried.all;
     const bool tapped = has_tap(options.taps, {PlaceKind::final_norm, -1});
@@ -313,7 +383,7 @@ ForwardResult forward(const Model& model, const Packed& given, const ForwardOpti
     x_MD = apply_norm(c, x_MD, model.final_norm, model.final_norm_bias);
     x_MD = apply_taps(options.taps, {PlaceKind::final_norm, -1}, x_MD);
     if (take && tapped) x_MD = x_MD.index_select(0, options.logits_at.to(device));
-    at::Tensor logits = apply_linear({model.head, {}, nullptr}, x_MD, options);  // [M, V]
+    at::Tensor logits = apply_linear({model.head, {}, nullptr, {}}, x_MD, options);  // [M, V]
     if (c.final_softcap > 0) logits = (logits / c.final_softcap).tanh() * c.final_softcap;
     pass.result.logits = logits;
   }

@@ -73,6 +73,9 @@ struct ForwardOptions {
   bool keep_states = false;   // recurrent models: return the states behind each sequence
   bool training = false;      // LoRA dropout
   uint64_t dropout_seed = 0;
+  // Where gradients are wanted: a block keeps its input alone, and is run again when the gradient comes back to it. The
+  // same gradients for a third more work. Models with attention, without cache, prefix and captures inside blocks.
+  bool activation_checkpointing = false;
 
   // The type of matrix products where weights are fp32: kFloat, or kBFloat16 for mixed precision.
   at::ScalarType compute = at::kFloat;
@@ -88,7 +91,9 @@ struct ForwardResult {
 // Runs the model. Gradients flow to every weight, LoRA factor and tap value that requires them. Throws Error for token
 // ids outside the vocabulary, positions beyond max_positions, taps that did not fire, and what a family cannot do:
 // recurrent models know no prefix, cache or known rows; RWKV-7 starts at layer 0, whose values every layer reads.
-// Memory: activations of N positions; with gradients wanted, about 12 N (D + F) floats a layer more.
+// Memory: activations of N positions; with gradients wanted, about 12 N (D + F) floats a layer more (with activation
+// checkpointing N D, and the former for one layer at a time). Layers may lie on several devices (device_map.h): the
+// stream goes to each layer's, caches and captures stay there.
 ForwardResult forward(const Model& model, const Packed& input, const ForwardOptions& options = {});
 
 }  // namespace introspect

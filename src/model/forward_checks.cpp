@@ -82,6 +82,25 @@ void check_kind(const ModelConfig& c, const Packed& input, const ForwardOptions&
   }
 }
 
+// A second run gives the same values; what the first one left elsewhere has no gradient.
+void check_checkpointing(const ModelConfig& c, const ForwardOptions& options) {
+  if (!options.activation_checkpointing || !at::GradMode::is_enabled()) return;
+  if (c.recurrent()) {
+    fail("forward", fmt::format("activation_checkpointing: {} is recurrent, its layers hand on states", c.family));
+  }
+  if (options.prefix || options.known || options.keep_cache) {
+    fail("forward", "activation_checkpointing: got a prefix, known rows or a cache, through which no gradient flows");
+  }
+  if (!options.taps) return;
+  for (const Tap& tap : *options.taps) {
+    if (tap.action == Tap::Action::capture && tap.place.layer >= 0) {
+      fail("forward",
+           fmt::format("activation_checkpointing: a capture at {} would have no gradient", place_name(tap.place)),
+           "capture in a pass without gradients");
+    }
+  }
+}
+
 }  // namespace
 
 int64_t check_input(const Model& model, const Packed& input, const ForwardOptions& options, int64_t last_layer) {
@@ -94,6 +113,7 @@ int64_t check_input(const Model& model, const Packed& input, const ForwardOption
     fail("forward", "a pass that starts at a layer needs the residual stream entering it");
   }
   check_kind(c, input, options);
+  check_checkpointing(c, options);
   if (options.taps) check_places(c, *options.taps);
   const int64_t N = input.size();
   if (options.residual.defined()) {

@@ -204,9 +204,9 @@ class Group {
       at::Tensor cache = at::empty({rows, computed.size(1), computed.size(2)}, computed.options().dtype(type));
       if (common_ > 0) {
         const at::Tensor copies = shared[layer].to(type).repeat({std::ssize(sequences_), 1, 1});
-        cache.index_copy_(0, common_to, copies);
+        cache.index_copy_(0, common_to.to(cache.device()), copies);
       }
-      cache.index_copy_(0, own_to, computed.to(type));
+      cache.index_copy_(0, own_to.to(cache.device()), computed.to(type));
       computed = at::Tensor();
       return cache;
     };
@@ -243,8 +243,9 @@ class Group {
     const at::Tensor rows = index_of(written, device_);
     for (size_t layer = 0; layer < caches_.keys.size(); ++layer) {
       const auto type = caches_.keys[layer].scalar_type();
-      caches_.keys[layer].index_copy_(0, rows, result.cache.keys[layer].to(type));
-      caches_.values[layer].index_copy_(0, rows, result.cache.values[layer].to(type));
+      const at::Tensor to = rows.to(caches_.keys[layer].device());
+      caches_.keys[layer].index_copy_(0, to, result.cache.keys[layer].to(type));
+      caches_.values[layer].index_copy_(0, to, result.cache.values[layer].to(type));
     }
     return result.logits;
   }

@@ -1,18 +1,12 @@
-// Compiled with -O3 -ffast-math (see CMakeLists.txt). CLONED builds each function for several processors and picks one
-// when the program starts; sanitizers cannot run in front of that choice, so they get the plain version.
+// Compiled with -O3 -ffast-math (see CMakeLists.txt).
 #include "model/kernels_cpu.h"
 
+#include "model/clones.h"
 #include "model/small_matmul.h"
 
 #include <cmath>
 #include <cstring>
 #include <vector>
-
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
-#define CLONED __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-#else
-#define CLONED
-#endif
 
 namespace introspect::kernel {
 

@@ -50,4 +50,15 @@ void log_sum_exp(const float* logits, float* result, int64_t rows, int64_t width
 void cross_entropy_backward(const float* logits, const float* log_sums, const int64_t* targets, const float* weights,
                             float* gradient, int64_t rows, int64_t width);
 
+// Few rows x [rows, in] times a weight [out, in] of 16-bit or scaled 8-bit numbers, y[r * y_stride + o]: each weight is
+// read once from memory for four rows at a time.
+void few_rows_bf16(const float* x, int64_t rows, int64_t in, const uint16_t* weight, int64_t out, float* y,
+                   int64_t y_stride);
+void few_rows_int8(const float* x, int64_t rows, int64_t in, const int8_t* weight, const float* scale, int64_t out,
+                   float* y, int64_t y_stride);
+// weight [rows, in] in steps of a 127th of each row's largest absolute number. False where a number is not finite.
+bool quantise_int8(const float* weight, int8_t* result, float* scale, int64_t rows, int64_t in);
+// weight [rows, in] times its rows' scales as bfloat16, rounded to nearest even.
+void widen_int8(const int8_t* weight, const float* scale, uint16_t* result, int64_t rows, int64_t in);
+
 }  // namespace introspect::kernel

@@ -1,9 +1,11 @@
 #include "model/linear.h"
 
+#include "model/int8.h"
 #include "model/kernels.h"
 
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <c10/core/GradMode.h>
 
 namespace introspect {
 
@@ -13,7 +15,15 @@ at::Tensor apply_linear(const Linear& linear, const at::Tensor& x, const Forward
     if (!mixed) return at::linear(in, weight.scalar_type() == in.scalar_type() ? weight : weight.to(in.scalar_type()));
     return at::linear(in.to(at::kBFloat16), weight.to(at::kBFloat16));
   };
-  at::Tensor y = product(x, linear.weight);
+  const bool gradients = at::GradMode::is_enabled() && (x.requires_grad() || linear.weight.requires_grad());
+  at::Tensor y;
+  if (linear.scale.defined()) {
+    y = int8_product(linear, x);
+  } else if (!gradients && x.scalar_type() == linear.weight.scalar_type() && reads_few_rows(linear.weight, x)) {
+    y = few_rows_product(linear.weight, {}, x);
+  } else {
+    y = product(x, linear.weight);
+  }
   if (mixed) y = y.to(at::kFloat);
   if (linear.bias.defined()) y = y + linear.bias;
   if (linear.lora) {

@@ -1,11 +1,12 @@
 #include "base/error.h"
-#include "base/random.h"
 #include "base/safetensors.h"
+#include "model/device_map.h"
+#include "model/int8.h"
 #include "model/model.h"
 #include "model/names.h"
 
 #include <algorithm>
-#include <cmath>
+#include <map>
 #include <set>
 
 #include <ATen/Functions.h>
@@ -52,17 +53,53 @@ void check_nothing_left(const Checkpoint& checkpoint, const std::vector<NamedWei
   }
 }
 
-// The last matrix of an attention, mixer or MLP, as the families call it.
-bool writes_residual(const std::string& name) {
-  const auto names = {"o_proj", "down_proj", "c_proj", "attention.dense", "dense_4h_to_h", "out_proj", "ffn.value"};
-  return std::any_of(names.begin(), names.end(),
-                     [&](const char* end) { return name.ends_with(fmt::format("{}.weight", end)); });
+// The layer that a weight belongs to, by the number in its name; -1 for those outside the layers.
+int64_t layer_of(const std::string& name) {
+  for (size_t begin = 0; begin < name.size();) {
+    const size_t end = std::min(name.find('.', begin), name.size());
+    if (end > begin && name.find_first_not_of("0123456789", begin) >= end) return std::stoll(name.substr(begin, end));
+    begin = end + 1;
+  }
+  return -1;
+}
+
+// Where each weight goes.
+struct Places {
+  std::vector<at::Device> layers;
+
+  at::Device of(const Model& model, const NamedWeight& weight) const {
+    const int64_t layer = layer_of(weight.name);
+    if (layer >= 0) return layers[layer];
+    const bool last =
+        weight.tensor == &model.head || weight.tensor == &model.final_norm || weight.tensor == &model.final_norm_bias;
+    return last ? layers.back() : layers.front();
+  }
+};
+
+// The linear layers of the blocks by their weights.
+std::map<const at::Tensor*, Linear*> linears_by_weight(Model& model) {
+  std::map<const at::Tensor*, Linear*> linears;
+  for (const NamedLinear& named : named_linears(model)) linears[&named.linear->weight] = named.linear;
+  return linears;
 }
 
 }  // namespace
 
 uint64_t weight_bytes(const ModelConfig& config, at::ScalarType dtype) {
-  return static_cast<uint64_t>(config.parameter_count()) * c10::elementSize(dtype);
+  if (dtype != at::kChar) return static_cast<uint64_t>(config.parameter_count()) * c10::elementSize(dtype);
+  Model model;
+  model.config = config;
+  const std::vector<NamedWeight> weights = named_weights(model);
+  const auto linears = linears_by_weight(model);
+  uint64_t bytes = 0;
+  for (const NamedWeight& weight : weights) {
+    uint64_t count = 1;
+    for (int64_t extent : weight.shape) count *= static_cast<uint64_t>(extent);
+    // a scale of four bytes an output channel beside the values
+    const uint64_t channels = static_cast<uint64_t>(weight.transposed ? weight.shape[1] : weight.shape[0]);
+    bytes += linears.contains(weight.tensor) ? count + 4 * channels : 2 * count;
+  }
+  return bytes;
 }
 
 Model load_model(const fs::path& folder, const LoadOptions& options) {
@@ -71,6 +108,11 @@ Model load_model(const fs::path& folder, const LoadOptions& options) {
   const Checkpoint checkpoint(folder);
   const std::vector<NamedWeight> weights = named_weights(model);
   check_nothing_left(checkpoint, weights, model, folder);
+  const bool int8 = options.dtype == at::kChar;
+  const at::ScalarType dtype = int8 ? at::kBFloat16 : options.dtype;
+  const std::string where = options.device_map.empty() ? options.device : options.device_map;
+  const Places places{parse_device_map(where, model.config.layers)};
+  const auto linears = linears_by_weight(model);
   for (const NamedWeight& weight : weights) {
     const std::string name = stored_name(checkpoint, weight.name);
     if (!checkpoint.contains(name)) {
@@ -87,15 +129,31 @@ Model load_model(const fs::path& folder, const LoadOptions& options) {
                                 checkpoint.info(name).dtype, folder.string()));
     }
     if (weight.transposed) stored = stored.t().contiguous();
-    // copy=true: the result must not alias the read-only mapping
-    *weight.tensor = stored.to(at::Device(options.device), options.dtype, /*non_blocking=*/false, /*copy=*/true);
+    const at::Device device = places.of(model, weight);
+    if (const auto linear = linears.find(weight.tensor); int8 && linear != linears.end()) {
+      quantise(*linear->second, stored);
+      linear->second->weight = linear->second->weight.to(device);
+      linear->second->scale = linear->second->scale.to(device);
+    } else {
+      // without `mapped` the result must not alias the read-only mapping
+      *weight.tensor = stored.to(device, dtype, /*non_blocking=*/false, /*copy=*/!options.mapped);
+    }
+    if (!weight.tensor->is_alias_of(stored)) checkpoint.let_go(name);
   }
-  if (model.config.tied_embeddings) model.head = model.embedding;
+  if (model.config.tied_embeddings) model.head = model.embedding.to(places.layers.back());
+  if (int8) {
+    model.frozen = "they are int8";
+  } else if (options.mapped) {
+    model.frozen = "they may be views of the mapped file, which nobody may write to";
+  }
   return model;
 }
 
 void save_model(const Model& model, const fs::path& folder, at::ScalarType dtype) {
   Model copy = model;  // shares the tensors
+  for (const NamedLinear& named : named_linears(copy)) {
+    if (named.linear->scale.defined()) fail("model", "a model of int8 weights cannot be saved");
+  }
   std::vector<std::pair<std::string, at::Tensor>> tensors;
   for (const NamedWeight& weight : named_weights(copy)) {
     const at::Tensor values = weight.tensor->detach().to(dtype);
@@ -108,28 +166,6 @@ void save_model(const Model& model, const fs::path& folder, at::ScalarType dtype
   write_json(folder / "config.json", config_to_json(config));
 }
 
-Model create_model(const ModelConfig& config, uint64_t seed) {
-  Model model;
-  model.config = config;
-  const double residual_scale = 1.0 / std::sqrt(2.0 * static_cast<double>(config.layers));
-  for (const NamedWeight& weight : named_weights(model)) {
-    if (weight.shape.size() == 1) {
-      const bool zero = weight.name.ends_with(".bias") || config.norm == NormKind::rms_plus_one;
-      *weight.tensor = zero ? at::zeros(weight.shape) : at::ones(weight.shape);
-      continue;
-    }
-    Random random(seed, weight.name);
-    at::Tensor values = at::empty(weight.shape);
-    const double deviation = 0.02 * (writes_residual(weight.name) ? residual_scale : 1.0);
-    float* data = values.data_ptr<float>();
-    for (int64_t i = 0; i < values.numel(); ++i) data[i] = static_cast<float>(random.normal() * deviation);
-    *weight.tensor = weight.transposed ? values.t().contiguous() : values;
-  }
-  if (const Family& family = family_of(config); family.initialise) family.initialise(model, seed);
-  if (config.tied_embeddings) model.head = model.embedding;
-  return model;
-}
-
 Model clone_model(const Model& model) {
   Model copy = model;
   for (const NamedWeight& weight : named_weights(copy)) *weight.tensor = weight.tensor->detach().clone();
@@ -140,6 +176,7 @@ Model clone_model(const Model& model) {
     lora->b = lora->b.detach().clone();
     named.linear->lora = lora;
   }
+  if (!named_linears(copy).front().linear->scale.defined()) copy.frozen.clear();
   if (copy.config.tied_embeddings) copy.head = copy.embedding;
   return copy;
 }
@@ -151,6 +188,10 @@ std::vector<std::pair<std::string, at::Tensor>> parameters(Model& model) {
 }
 
 void require_gradients(Model& model, bool wanted) {
+  if (wanted && !model.frozen.empty()) {
+    fail("model", fmt::format("these weights cannot be trained: {}", model.frozen),
+         "load them in fp32 without mapping, or train LoRA factors");
+  }
   for (auto& [name, tensor] : parameters(model)) tensor.requires_grad_(wanted);
 }
 

@@ -166,6 +166,12 @@ void remove_lora(Model& model) {
 
 void merge_lora(Model& model) {
   for (const NamedLinear& named : named_linears(model)) {
+    if (named.linear->lora && named.linear->scale.defined()) {
+      fail("lora", fmt::format("'{}' has int8 weights, into which factors cannot be merged", named.name),
+           "load the model in fp32 or bf16");
+    }
+  }
+  for (const NamedLinear& named : named_linears(model)) {
     if (!named.linear->lora) continue;
     const Lora& lora = *named.linear->lora;
     const at::Tensor update = at::matmul(lora.b.detach(), lora.a.detach()) * lora.scale;

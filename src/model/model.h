@@ -24,6 +24,7 @@ struct Linear {
   at::Tensor weight;           // [out, in]
   at::Tensor bias;             // [out], or undefined
   std::shared_ptr<Lora> lora;  // or null
+  at::Tensor scale = {};       // [out] float32 where the weight is int8: row o stands for weight[o] * scale[o]
 };
 
 // Mamba's mixer (Gu and Dao 2023). I channels, S states a channel, C positions of the convolution, R rank of the step.
@@ -83,21 +84,28 @@ struct Model {
   std::vector<Block> blocks;
   at::Tensor final_norm, final_norm_bias;  // [D]
   at::Tensor head;                         // [V, D]; the same tensor as `embedding` where tied
+  // Weights that cannot be trained, and why ("they are mapped read-only"); empty: they can. LoRA factors always can.
+  std::string frozen;
 };
 
 struct LoadOptions {
+  // Of the weights once loaded. kChar: the linear layers of the blocks in int8 (int8.h), everything else in bfloat16.
   at::ScalarType dtype = at::kFloat;
   std::string device = "cpu";
+  // For weights that nobody writes to: on the processor, tensors whose stored type is the wanted one stay read-only
+  // views of the mapped file, which takes no memory that the system could not take back. The others are copied.
+  bool mapped = false;
+  std::string device_map = {};  // layers on several devices in place of `device`, see device_map.h
 };
 
 // Bytes that the weights take once loaded, for the estimate printed before loading.
 uint64_t weight_bytes(const ModelConfig& config, at::ScalarType dtype);
 
-// Opens a Hugging Face folder: config.json and model.safetensors or its shards. Weights are mapped and copied once to
-// the wanted type and device: memory is that of the result (plus one tensor). Throws Error for a missing tensor, one of
-// another shape, NaN-free is not checked here. Tensors of the checkpoint that the family does not know are an Error
-// too, except the tables and masks that some checkpoints carry. Names may lack their first part ("model.",
-// "transformer."), as those of a model saved without its head do.
+// Opens a Hugging Face folder: config.json and model.safetensors or its shards. Weights are copied once to the wanted
+// type and device, or stay views of the mapped files: memory is that of the result (plus one tensor). Throws Error for
+// a missing tensor, one of another shape, NaN-free is not checked here. Tensors of the checkpoint that the family does
+// not know are an Error too, except the tables and masks that some checkpoints carry. Names may lack their first part
+// ("model.", "transformer."), as those of a model saved without its head do.
 Model load_model(const fs::path& folder, const LoadOptions& options = {});
 
 // Writes config.json and model.safetensors in `dtype`. LoRA updates are not merged; see lora.h.
@@ -107,11 +115,11 @@ void save_model(const Model& model, const fs::path& folder, at::ScalarType dtype
 // decides.
 Model create_model(const ModelConfig& config, uint64_t seed);
 
-// A copy that shares nothing with `model`.
+// A copy that shares nothing with `model`, and whose weights can be trained if they are not int8.
 Model clone_model(const Model& model);
 
 // Every weight that training may change, with its checkpoint name. (LoRA factors: see lora.h.)
 std::vector<std::pair<std::string, at::Tensor>> parameters(Model& model);
-void require_gradients(Model& model, bool wanted);
+void require_gradients(Model& model, bool wanted);  // throws Error for frozen weights
 
 }  // namespace introspect

@@ -94,7 +94,7 @@ constexpr size_t steps_per_walk = 32;
 }  // namespace
 
 States select_rows(const States& states, const at::Tensor& rows) {
-  const auto selected = [&](const at::Tensor& x) { return x.defined() ? x.index_select(0, rows) : x; };
+  const auto selected = [&](const at::Tensor& x) { return x.defined() ? x.index_select(0, rows.to(x.device())) : x; };
   States result;
   for (const LayerState& state : states) {
     result.push_back({selected(state.memory), selected(state.inputs), selected(state.mlp_inputs)});

@@ -90,7 +90,7 @@ CleanRun run_clean(const Model& model, const std::vector<SweepPrompt>& prompts, 
       first.push_back(row);
       row += std::ssize(prompt.answer);
     }
-    run.logits = result.logits.index_select(0, index_tensor(first, model.embedding.device()));
+    run.logits = result.logits.index_select(0, index_tensor(first, result.logits.device()));
   }
   const std::vector<int64_t> best = argmax_rows(result.logits);
   auto next = best.begin();
@@ -124,7 +124,7 @@ CounterfactualRun run_counterfactual(const Model& model, const std::vector<Sweep
     at::Tensor sum =
         taps[static_cast<size_t>(block.first)].captured.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
     for (int64_t layer = block.first + 1; layer <= block.last; ++layer) {
-      sum.add_(taps[static_cast<size_t>(layer)].captured);
+      sum.add_(taps[static_cast<size_t>(layer)].captured.to(sum.device()));
     }
     sum.div_(static_cast<double>(block.last - block.first + 1));
     run.vectors.push_back(sum.to(taps[0].captured.scalar_type()));

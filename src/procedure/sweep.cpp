@@ -47,7 +47,7 @@ struct Sweep {
 // Patches in front of the last position: positions t..T-1 from layer first + 1.
 void run_inner(Sweep& sweep, size_t b, const std::vector<Patch>& patches, const at::Tensor& rows_of_block) {
   const LayerBlock& block = sweep.blocks[b];
-  const at::Device device = sweep.model.embedding.device();
+  const at::Device device = rows_of_block.device();
   const int64_t clean_rows = sweep.clean.packed.size();
   Packed packed;
   packed.starts.assign(1, 0);
@@ -109,7 +109,7 @@ void run_last(Sweep& sweep, size_t b, const std::vector<Patch>& patches) {
   packed.positions = at::tensor(positions, at::kLong);
   ForwardOptions options;
   options.first_layer = sweep.blocks[b].last + 1;
-  options.residual = sweep.other.vectors[b].index_select(0, index_tensor(take, sweep.model.embedding.device()));
+  options.residual = sweep.other.vectors[b].index_select(0, index_tensor(take, sweep.other.vectors[b].device()));
   options.prefix = &prefix;
   options.compute = sweep.settings.compute;
   sweep.keep_all(b, patches, forward(sweep.model, packed, options).logits);
@@ -165,9 +165,9 @@ std::vector<std::vector<at::Tensor>> counterfactual_vectors(const Model& model, 
   for (size_t p = 0; p < prompts.size(); ++p) {
     std::vector<int64_t> rows;
     for (const int64_t source : prompts[p].sources) rows.push_back(run.starts[p] + source);
-    const at::Tensor index = index_tensor(rows, model.embedding.device());
+    const at::Tensor index = index_tensor(rows, at::kCPU);
     for (const at::Tensor& of_block : run.vectors) {
-      vectors[p].push_back(of_block.index_select(0, index).to(at::kCPU, at::kFloat));
+      vectors[p].push_back(of_block.index_select(0, index.to(of_block.device())).to(at::kCPU, at::kFloat));
     }
   }
   return vectors;

@@ -161,6 +161,55 @@ TEST_F(ModelCommands, VerifyExitsWithOneOutsideTolerance) {
   EXPECT_EQ(parse_json(outcome.out, "output")["ok"], false);
 }
 
+TEST_F(ModelCommands, SynthesizedModelsRunInEveryType) {
+  const std::string out = (folder_ / "made").string();
+  const std::string command = "model synthesize " + path_.string() + " --out " + out + " --shard-size 40KB";
+  Outcome outcome = run(command + " --tokenizer " + path_.string());
+  ASSERT_EQ(outcome.code, 0) << outcome.error;
+  EXPECT_TRUE(fs::exists(folder_ / "made" / "tokenizer.json"));
+  EXPECT_TRUE(holds(run(command).out, "of them there before"));
+  for (const char* type : {"fp32", "bf16", "int8"}) {
+    outcome = run("forward " + out + " --dtype " + type + " --tokens 1,2 --out " + (folder_ / type).string());
+    EXPECT_EQ(outcome.code, 0) << outcome.error;
+  }
+  const at::Tensor exact = Safetensors(folder_ / "fp32").get("logits");
+  const double size = exact.abs().max().item<double>();
+  for (const char* type : {"bf16", "int8"}) {
+    const double error = difference(Safetensors(folder_ / type).get("logits"), exact);
+    EXPECT_GT(error, 0);
+    EXPECT_LT(error, 0.05 * size) << type;
+  }
+  EXPECT_EQ(run("forward " + out + " --device-map tpu --tokens 1 --out " + (folder_ / "x").string()).code, 2);
+  EXPECT_EQ(run(command + " --seed 2").code, 1) << "something else is there";
+  EXPECT_EQ(run("model synthesize").code, 2);
+  EXPECT_EQ(run("model synthesize no-such-model --out " + out).code, 2);
+  EXPECT_TRUE(holds(run("model synthesize --list").out, "Llama-3.1-8B"));
+}
+
+TEST_F(ModelCommands, PlanSaysWhatFits) {
+  const auto plan = [&](const std::string& arguments) {
+    const Outcome outcome = run("model plan " + arguments + " --json");
+    EXPECT_EQ(outcome.code, 0) << outcome.error;
+    return parse_json(outcome.out, "plan");
+  };
+  const Json train = plan("Llama-3.1-8B --task train --memory 24GB");
+  EXPECT_FALSE(train["fits"].get<bool>());
+  EXPECT_FALSE(train["advice"].empty());
+  const Json narrow = plan("Llama-3.1-8B --task train --dtype bf16 --checkpointing --memory 24GB");
+  EXPECT_TRUE(narrow["fits"].get<bool>());
+  uint64_t sum = 0;
+  for (const Json& part : narrow["parts"]) sum += part["bytes"].get<uint64_t>();
+  EXPECT_EQ(sum, narrow["total"].get<uint64_t>());
+  const Json placed =
+      plan("Llama-3.1-70B --dtype bf16 --device-map auto --memory cuda:0=80GB,cuda:1=80GB --tokens 512");
+  EXPECT_TRUE(holds(placed["device_map"].get<std::string>(), "cuda:1="));
+  EXPECT_EQ(run("model plan Llama-3.1-70B --device-map auto").code, 2) << "without the memories";
+  EXPECT_EQ(run("model plan Llama-3.1-70B --device-map auto --memory cuda:0=1GB").code, 1);
+  EXPECT_EQ(run("model plan Llama-3.1-8B --memory 24").code, 2);
+  EXPECT_EQ(run("model plan Llama-3.1-8B --task train --full --dtype int8").code, 2);
+  EXPECT_EQ(run("model plan " + path_.string()).code, 0);
+}
+
 }  // namespace
 }  // namespace introspect
 #endif
