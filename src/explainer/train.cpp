@@ -315,7 +315,7 @@ TrainedExplainer train_explainer(const fs::path& base_model, const Dataset& data
       },
       state);
   if (first_process())
-    save_explainer(run.explainer, t.method == TrainMethod::lora ? &t.lora : nullptr, base_model, folder);
+    save_explainer(run.explainer, t.method == TrainMethod::lora ? &t.lora : nullptr, base_model, folder, t.weights);
   result.steps = tuned.steps;
   result.answer_tokens = run.answer_tokens;
   result.validation_loss =
