@@ -29,9 +29,8 @@ struct FeatureDatasetSettings {
   // copy of a test feature must not be learnt.
   double duplicate_cosine = 0.9;
   double min_score = 0.4;  // correlation on held-out contexts below which a feature counts as not described
-  // Descriptions that are bare token identities are at most this share of those kept; which ones go is drawn. With 0.4
-  // about 30% of the bundled model's are about more than words and lists of them.
-  double max_token_share = 0.4;
+  // Descriptions that are bare token identities are at most this share of those kept; which ones go is drawn.
+  double max_token_share = 0.5;
   int64_t undescribed = 60;   // so many features that nothing describes are asked at test time: what is said of them?
   int64_t states = 100;       // whole residual states (ACT), and
   int64_t differences = 100;  // differences of two (ΔACT) a layer set, asked at test time
