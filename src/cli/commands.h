@@ -19,6 +19,7 @@ void add_contexts_command(CLI::App& app);        // contexts, contexts merge, co
 void add_describe_commands(CLI::App& app);       // describe library, describe model, describe import
 void add_simulator_commands(CLI::App& app);      // simulator train, simulator score
 void add_reconstructor_commands(CLI::App& app);  // reconstructor train, reconstructor score
+void add_parquet_command(CLI::App& app);         // parquet
 void add_judge_command(CLI::App& app);           // judge
 void add_step_commands(CLI::App& app);           // dataset, train, answer
 void add_explain_command(CLI::App& app);         // explain
