@@ -23,11 +23,13 @@ void add_parquet_command(CLI::App& app);         // parquet
 void add_judge_command(CLI::App& app);           // judge
 void add_step_commands(CLI::App& app);           // dataset, train, answer
 void add_explain_command(CLI::App& app);         // explain
+void add_explainer_commands(CLI::App& app);      // explainer import
 void add_evaluate_commands(CLI::App& app);       // evaluate, report
 void add_project_command(CLI::App& app);         // project
 void add_run_commands(CLI::App& app);            // demo, run, recipe
 
 // Parts of a group that have files of their own.
+void add_dataset_import(CLI::App& dataset);
 void add_sae_train(CLI::App& sae);
 void add_describe_model(CLI::App& describe);
 void add_describe_import(CLI::App& describe);

@@ -44,6 +44,7 @@ int main(int argc, char** argv) {
   add_judge_command(app);
   add_step_commands(app);
   add_explain_command(app);
+  add_explainer_commands(app);
   add_evaluate_commands(app);
   add_project_command(app);
   try {

@@ -1,16 +1,11 @@
 #include "parquet/parquet.h"
 
 #include "base/error.h"
+#include "base/mapped_file.h"
 #include "parquet/column.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <fcntl.h>
 #include <set>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <system_error>
-#include <unistd.h>
 
 #include <fmt/ranges.h>
 
@@ -137,40 +132,17 @@ void collect_numbers(const SchemaNode& node, std::vector<size_t>& numbers) {
 struct Parquet::File {
   fs::path path;
   std::string label;
-  std::string_view bytes;
+  MappedFile mapped;
+  std::string_view bytes = mapped.bytes();
   parquet::FileMetadata metadata;
   std::vector<ParquetColumn> columns;
 
-  explicit File(const fs::path& file) : path(file), label(file.string()) {
-    map();
-    try {
-      parquet::read_metadata(bytes, label, metadata);
-      describe();
-    } catch (...) {
-      unmap();  // a constructor that throws runs no destructor
-      throw;
-    }
+  explicit File(const fs::path& file) : path(file), label(file.string()), mapped(file, "parquet") {
+    parquet::read_metadata(bytes, label, metadata);
+    describe();
   }
-  ~File() { unmap(); }
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
 
  private:
-  void map() {
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (descriptor < 0) {
-      fail("parquet", fmt::format("cannot open: {} ({})", std::system_category().message(errno), label));
-    }
-    struct stat status = {};
-    const bool usable = ::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode) && status.st_size > 0;
-    void* address = usable ? ::mmap(nullptr, static_cast<size_t>(status.st_size), PROT_READ, MAP_PRIVATE, descriptor, 0)
-                           : MAP_FAILED;
-    ::close(descriptor);
-    if (address == MAP_FAILED) fail("parquet", fmt::format("not a file with bytes in it ({})", label));
-    bytes = {static_cast<const char*>(address), static_cast<size_t>(status.st_size)};
-  }
-  void unmap() { ::munmap(const_cast<char*>(bytes.data()), bytes.size()); }
-
   void describe() {
     for (const SchemaNode& node : metadata.root.children) {
       ParquetColumn column{node.name, type_text(node), "", {}, 0};
