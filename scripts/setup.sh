@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 declare -a more_packages  # what a caller needs besides
 packages=(g++ cmake ninja-build ccache mold pkg-config libtorch-dev libgloo-dev libopenblas0-openmp libjemalloc-dev
           nlohmann-json3-dev libtomlplusplus-dev libcli11-dev libfmt-dev libpcre2-dev libutf8proc-dev libzip-dev
-          libcpp-httplib-dev libssl-dev zlib1g-dev wordnet-base libgtest-dev libgmock-dev "${more_packages[@]}")
+          libcpp-httplib-dev libssl-dev zlib1g-dev libsnappy-dev libzstd-dev wordnet-base libgtest-dev libgmock-dev "${more_packages[@]}")
 
 say() { printf '\n== %s\n' "$*"; }
 

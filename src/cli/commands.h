@@ -19,9 +19,11 @@ void add_contexts_command(CLI::App& app);        // contexts, contexts merge, co
 void add_describe_commands(CLI::App& app);       // describe library, model, import, score
 void add_simulator_commands(CLI::App& app);      // simulator train, simulator score
 void add_reconstructor_commands(CLI::App& app);  // reconstructor train, reconstructor score
+void add_parquet_command(CLI::App& app);         // parquet
 void add_judge_command(CLI::App& app);           // judge
 void add_step_commands(CLI::App& app);           // dataset, train, answer
 void add_explain_command(CLI::App& app);         // explain
+void add_explainer_commands(CLI::App& app);      // explainer import
 void add_evaluate_commands(CLI::App& app);       // evaluate, report
 void add_project_command(CLI::App& app);         // project
 void add_run_commands(CLI::App& app);            // demo, run, recipe
@@ -32,6 +34,7 @@ void add_launch_command(CLI::App& app);          // launch
 void add_model_parity(CLI::App& model);
 void add_model_synthesize(CLI::App& model);
 void add_model_plan(CLI::App& model);
+void add_dataset_import(CLI::App& dataset);
 void add_sae_train(CLI::App& sae);
 void add_describe_model(CLI::App& describe);
 void add_describe_import(CLI::App& describe);

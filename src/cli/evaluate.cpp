@@ -68,9 +68,11 @@ std::vector<RunInput> inputs_of(const std::string& dataset, const std::vector<st
   return inputs;
 }
 
-// What simulates answers about features; null for other tasks.
+// What simulates answers about features; null for other tasks, and for imported features, whose contexts are not there:
+// their answers are scored by their words alone.
 std::shared_ptr<const FeatureScorer> scorer_of(const Recipe& recipe, const Dataset& dataset, const fs::path& folder) {
-  return recipe.kind == "features" ? feature_scorer(recipe, dataset, folder) : nullptr;
+  const bool simulated = recipe.kind == "features" && fs::exists(folder / "contexts.safetensors");
+  return simulated ? feature_scorer(recipe, dataset, folder) : nullptr;
 }
 
 void add_evaluate(CLI::App& app) {

@@ -82,9 +82,11 @@ int run(int argc, char** argv) {
   add_describe_commands(app);
   add_simulator_commands(app);
   add_reconstructor_commands(app);
+  add_parquet_command(app);
   add_judge_command(app);
   add_step_commands(app);
   add_explain_command(app);
+  add_explainer_commands(app);
   add_evaluate_commands(app);
   add_project_command(app);
   try {

@@ -16,6 +16,7 @@
 #include <string>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 namespace introspect {
 
@@ -101,6 +102,7 @@ void add_dataset(CLI::App& app) {
                  "a folder of MMLU's CSV files, .csv, .jsonl, or a folder of facts",
                  "introspect dataset ablation --target MODEL --questions mmlu --recipe mmlu-ablation --out runs/hints");
   add_dataset_of_features(*group);
+  add_dataset_import(*group);
 }
 
 void add_train(CLI::App& app) {
@@ -133,6 +135,11 @@ void add_train(CLI::App& app) {
     training.seed = static_cast<uint64_t>(options->seed);
     if (options->steps > 0) training.steps = options->steps;
     training.projections = options->projections;
+    if (training.method == TrainMethod::lora) {
+      training.lora = resolve_targets(training.lora, read_config(options->model));
+      std::printf("LoRA of rank %lld on %s\n", static_cast<long long>(training.lora.rank),
+                  fmt::format("{}", fmt::join(training.lora.targets, ", ")).c_str());
+    }
     std::unique_ptr<Progress> progress;
     const TrainedExplainer trained = train_explainer(
         options->model, dataset, options->dataset, training, options->out, [&](const TrainingProgress& p) {

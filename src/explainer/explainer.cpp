@@ -74,7 +74,7 @@ Explainer open_explainer(const fs::path& folder) {
   const fs::path path = folder / "explainer.json";
   if (!fs::exists(path)) {
     fail("explainer", fmt::format("no explainer.json (in {})", folder.string()),
-         "an explainer is what 'introspect train' writes");
+         "an explainer is what 'introspect train' writes; 'introspect explainer import' takes published ones");
   }
   const Json json = read_json(path);
   const std::string label = path.string();

@@ -37,6 +37,10 @@ std::vector<Answer> simulate_ablation(const Model& model, const Tokenizer& token
   if (dataset.task != "ablation") {
     fail("simulation", fmt::format("a data set of the task {}, expected ablation", dataset.task));
   }
+  if (!dataset.info.contains("settings")) {
+    fail("simulation", "dataset.json has no settings: how the target's prompts were made is not known",
+         "imported data sets cannot be simulated; make one with 'introspect dataset ablation'");
+  }
   const AblationSettings settings = parse_ablation_settings(dataset.info.at("settings"), "dataset.json: settings");
   const ChoicePrompts prompts(settings.style, tokenizer);
   std::vector<const Example*> examples = dataset.of(split);

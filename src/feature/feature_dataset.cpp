@@ -19,8 +19,9 @@ namespace {
 
 constexpr size_t kReferences = 3;  // descriptions kept beside the best one
 
+// Labels that nobody simulated, whose score is NaN, are taken as they are.
 bool is_described(const DescribedFeature& feature, double min_score) {
-  return !feature.descriptions.empty() && feature.descriptions.front().held_out >= min_score;
+  return !feature.descriptions.empty() && !(feature.descriptions.front().held_out < min_score);
 }
 
 // Leaves out features that are one token and no more, as many as are too many; returns how many.

@@ -42,7 +42,7 @@ void refuse_unsupported(const Json& json, bool transposed, const std::string& la
   }
   const std::string bias = json_get_or<std::string>(json, "bias", "none", label);
   if (bias != "none") fail("lora", fmt::format("bias: got '{}', expected none ({})", bias, label));
-  for (const char* key : {"rank_pattern", "alpha_pattern", "modules_to_save"}) {
+  for (const char* key : {"rank_pattern", "alpha_pattern"}) {
     const auto found = json.find(key);
     if (found != json.end() && !found->is_null() && !found->empty()) {
       fail("lora", fmt::format("{}: got {}, which is not supported ({})", key, found->dump(), label));
@@ -50,9 +50,48 @@ void refuse_unsupported(const Json& json, bool transposed, const std::string& la
   }
 }
 
+// The embedding and the head where an adapter holds them whole; their keys leave `unmatched`.
+struct StoredEmbedding {
+  std::string name;
+  at::Tensor* place;
+  at::Tensor tensor;
+};
+std::vector<StoredEmbedding> stored_embeddings(Model& model, const Checkpoint& checkpoint,
+                                                                  std::set<std::string>& unmatched,
+                                                                  const std::string& label) {
+  std::vector<StoredEmbedding> found;
+  for (const NamedWeight& weight : named_weights(model)) {
+    if (weight.tensor != &model.embedding && weight.tensor != &model.head) continue;
+    const std::string name = prefix + weight.name;
+    if (!checkpoint.contains(name)) continue;
+    unmatched.erase(name);
+    const at::Tensor stored = checkpoint.get(name);
+    if (stored.dim() != 2 || stored.size(0) < 1 || stored.size(1) != model.config.d_model) {
+      fail("lora", fmt::format("'{}': expected rows of width {} ({})", name, model.config.d_model, label));
+    }
+    found.push_back({name, weight.tensor, stored.to(weight.tensor->options(), false, true)});
+  }
+  const bool tied = model.config.tied_embeddings;
+  const int64_t rows = found.empty() ? 0 : found.front().tensor.size(0);
+  if (!found.empty() && rows != model.config.vocab_size && !tied && found.size() != 2) {
+    fail("lora", fmt::format("an embedding of {} rows without a head of as many: the model has {} ({})", rows,
+                             model.config.vocab_size, label));
+  }
+  if (found.size() == 2 && found[1].tensor.size(0) != rows) {
+    fail("lora", fmt::format("an embedding of {} rows and a head of {} ({})", rows, found[1].tensor.size(0), label));
+  }
+  return found;
+}
+
 }  // namespace
 
-void add_lora(Model& model, const LoraConfig& config, uint64_t seed) {
+LoraConfig resolve_targets(LoraConfig config, const ModelConfig& model) {
+  if (config.targets.empty()) config.targets = linear_modules(model);
+  return config;
+}
+
+void add_lora(Model& model, const LoraConfig& given, uint64_t seed) {
+  const LoraConfig config = resolve_targets(given, model.config);
   if (config.rank < 1) fail_usage("lora", fmt::format("rank: got {}, expected at least 1", config.rank));
   std::set<std::string> missing(config.targets.begin(), config.targets.end());
   for (const NamedLinear& named : named_linears(model)) missing.erase(named.module);
@@ -126,6 +165,15 @@ LoraConfig load_lora(Model& model, const fs::path& folder) {
     lora->dropout = config.dropout;
     read.emplace_back(named.linear, std::move(lora));
   }
+  const auto embeddings = stored_embeddings(model, checkpoint, unmatched, folder.string());
+  if (json.contains("modules_to_save") && json.at("modules_to_save").is_array()) {
+    for (const std::string& module : json_get<std::vector<std::string>>(json, "modules_to_save", label)) {
+      const bool there = std::any_of(embeddings.begin(), embeddings.end(), [&](const auto& each) {
+        return each.name.ends_with(module + ".weight");
+      });
+      if (!there) fail("lora", fmt::format("modules_to_save: '{}' is no embedding or head that is stored ({})", module, label));
+    }
+  }
   if (!unmatched.empty()) {
     fail("lora",
          fmt::format("{} keys match no linear layer of this model, the first '{}' ({})", unmatched.size(),
@@ -134,6 +182,11 @@ LoraConfig load_lora(Model& model, const fs::path& folder) {
   }
   remove_lora(model);  // factors of another adapter would stay where this one has none
   for (auto& [linear, lora] : read) linear->lora = std::move(lora);
+  for (const StoredEmbedding& stored : embeddings) {
+    *stored.place = stored.tensor;
+    model.config.vocab_size = stored.tensor.size(0);
+  }
+  if (model.config.tied_embeddings) model.head = model.embedding;
   return config;
 }
 
@@ -150,7 +203,7 @@ void save_lora(const Model& model, const LoraConfig& config, const fs::path& fol
   json["r"] = config.rank;
   json["lora_alpha"] = config.alpha;
   json["lora_dropout"] = config.dropout;
-  json["target_modules"] = config.targets;
+  json["target_modules"] = resolve_targets(config, model.config).targets;
   json["bias"] = "none";
   json["fan_in_fan_out"] = transposed_linears(shared);
   json["inference_mode"] = true;

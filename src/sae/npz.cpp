@@ -1,13 +1,13 @@
 #include "sae/npz.h"
 
 #include "base/error.h"
+#include "sae/zip_file.h"
 
 #include <algorithm>
 #include <bit>
 #include <charconv>
 #include <cstring>
 #include <optional>
-#include <zip.h>
 
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
@@ -22,7 +22,6 @@ namespace {
 constexpr uint64_t kLongestHeader = 65536;  // numpy itself takes 10,000 bytes unless told otherwise
 constexpr size_t kMostDimensions = 32;      // numpy's own limit
 constexpr int64_t kMostArrays = 4096;
-constexpr uint64_t kDeflateRatio = 1032;  // deflate cannot shrink by more
 
 struct NpyType {
   std::string_view name;
@@ -159,19 +158,6 @@ class HeaderReader {
   size_t at_ = 0;
 };
 
-struct CloseFile {
-  void operator()(zip_file_t* file) const { zip_fclose(file); }
-};
-using EntryFile = std::unique_ptr<zip_file_t, CloseFile>;
-
-std::string text_of(int zip_code) {
-  zip_error_t error;
-  zip_error_init_with_code(&error, zip_code);
-  std::string text = zip_error_strerror(&error);
-  zip_error_fini(&error);
-  return text;
-}
-
 }  // namespace
 
 NpyHeader parse_npy_header(std::string_view bytes, const std::string& label) {
@@ -203,96 +189,32 @@ NpyHeader parse_npy_header(std::string_view bytes, const std::string& label) {
 }
 
 struct Npz::Archive {
-  fs::path path;
-  zip_t* zip = nullptr;
+  ZipFile zip;
   std::map<std::string, NpyHeader> headers;
-  std::map<std::string, uint64_t> index;
 
-  explicit Archive(const fs::path& file) : path(file) {
-    int code = 0;
-    zip = zip_open(path.c_str(), ZIP_RDONLY, &code);
-    if (!zip) {
-      fail("npz", fmt::format("not a zip archive: {} ({})", text_of(code), path.string()),
-           "the file may be truncated, or a Git LFS pointer: compare its size with the original");
+  explicit Archive(const fs::path& file) : zip(file, "npz") {
+    if (zip.entries().empty() || std::ssize(zip.entries()) > kMostArrays) {
+      fail("npz",
+           fmt::format("got {} arrays, expected 1 to {} ({})", zip.entries().size(), kMostArrays, file.string()));
     }
-    try {
-      read_headers();
-    } catch (...) {
-      zip_discard(zip);  // a constructor that throws runs no destructor
-      throw;
-    }
-  }
-  ~Archive() { zip_discard(zip); }
-  Archive(const Archive&) = delete;
-  Archive& operator=(const Archive&) = delete;
-
-  [[noreturn]] void refuse(const std::string& name, const std::string& message) const {
-    fail("npz", fmt::format("array '{}': {} ({})", name, message, path.string()));
-  }
-
-  EntryFile open(const std::string& name, uint64_t entry) const {
-    EntryFile file(zip_fopen_index(zip, entry, 0));
-    if (!file) refuse(name, std::string("cannot read it: ") + zip_strerror(zip));
-    return file;
-  }
-
-  // Up to `count` bytes; fewer only at the end of the entry, where libzip compares the checksum.
-  uint64_t read(const std::string& name, zip_file_t* file, char* to, uint64_t count) const {
-    constexpr uint64_t kAtOnce = uint64_t{1} << 26;
-    uint64_t done = 0;
-    while (done < count) {
-      const int64_t got = zip_fread(file, to + done, std::min(kAtOnce, count - done));
-      if (got < 0) refuse(name, fmt::format("broken: {}", zip_file_strerror(file)));
-      if (got == 0) break;
-      done += static_cast<uint64_t>(got);
-    }
-    return done;
-  }
-
- private:
-  void read_headers() {
-    const uint64_t file_bytes = fs::file_size(path);
-    const int64_t entries = zip_get_num_entries(zip, 0);
-    if (entries < 1 || entries > kMostArrays) {
-      fail("npz", fmt::format("got {} arrays, expected 1 to {} ({})", entries, kMostArrays, path.string()));
-    }
-    for (uint64_t entry = 0; entry < static_cast<uint64_t>(entries); ++entry) {
-      const char* raw = zip_get_name(zip, entry, 0);
-      std::string name = raw ? raw : "";
+    for (const auto& [entry_name, entry] : zip.entries()) {
+      std::string name = entry_name;
       if (!name.ends_with(".npy")) refuse(name, "expected only entries that end in .npy");
       name.resize(name.size() - 4);
-      const uint64_t size = entry_size(name, entry, file_bytes);
-      std::string beginning(std::min(size, kLongestHeader + 12), '\0');
-      const EntryFile file = open(name, entry);
-      beginning.resize(read(name, file.get(), beginning.data(), beginning.size()));
-      const NpyHeader header = parse_npy_header(beginning, fmt::format("array '{}' of {}", name, path.string()));
-      if (size < header.header_bytes || size - header.header_bytes != header.data_bytes) {
-        refuse(name, fmt::format("the entry has {} bytes, expected {} for the header and {} for shape [{}]", size,
+      std::string beginning(std::min(entry.size, kLongestHeader + 12), '\0');
+      ZipFile::Stream stream(zip, entry_name);
+      beginning.resize(stream.read(beginning.data(), beginning.size()));
+      const NpyHeader header = parse_npy_header(beginning, fmt::format("array '{}' of {}", name, file.string()));
+      if (entry.size < header.header_bytes || entry.size - header.header_bytes != header.data_bytes) {
+        refuse(name, fmt::format("the entry has {} bytes, expected {} for the header and {} for shape [{}]", entry.size,
                                  header.header_bytes, header.data_bytes, fmt::join(header.shape, ", ")));
       }
-      if (!headers.emplace(name, header).second) refuse(name, "twice in the archive");
-      index[name] = entry;
+      headers.emplace(name, header);
     }
   }
 
-  uint64_t entry_size(const std::string& name, uint64_t entry, uint64_t file_bytes) const {
-    zip_stat_t status;
-    zip_stat_init(&status);
-    constexpr uint64_t kNeeded = ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE | ZIP_STAT_COMP_METHOD;
-    if (zip_stat_index(zip, entry, 0, &status) != 0 || (status.valid & kNeeded) != kNeeded) {
-      refuse(name, std::string("its size is not known: ") + zip_strerror(zip));
-    }
-    const bool stored = status.comp_method == ZIP_CM_STORE;
-    if (!stored && status.comp_method != ZIP_CM_DEFLATE) {
-      refuse(name, fmt::format("compression method {}, expected stored or deflated", status.comp_method));
-    }
-    if (status.comp_size > file_bytes) {
-      refuse(name, fmt::format("takes {} bytes of a file of {}", status.comp_size, file_bytes));
-    }
-    if (stored ? status.size != status.comp_size : status.size / kDeflateRatio > status.comp_size) {
-      refuse(name, fmt::format("says that it has {} bytes, which {} bytes cannot hold", status.size, status.comp_size));
-    }
-    return status.size;
+  [[noreturn]] void refuse(const std::string& name, const std::string& message) const {
+    fail("npz", fmt::format("array '{}': {} ({})", name, message, zip.path().string()));
   }
 };
 
@@ -314,12 +236,12 @@ at::Tensor Npz::get(const std::string& name) const {
   } catch (const std::exception&) {
     archive_->refuse(name, fmt::format("no memory for its {} bytes", header.data_bytes));
   }
-  const EntryFile file = archive_->open(name, archive_->index.at(name));
+  ZipFile::Stream stream(archive_->zip, name + ".npy");
   std::string skipped(header.header_bytes, '\0');
-  const uint64_t got = archive_->read(name, file.get(), skipped.data(), skipped.size()) +
-                       archive_->read(name, file.get(), static_cast<char*>(tensor.data_ptr()), header.data_bytes);
+  const uint64_t got = stream.read(skipped.data(), skipped.size()) +
+                       stream.read(static_cast<char*>(tensor.data_ptr()), header.data_bytes);
   char more = 0;
-  if (got != header.header_bytes + header.data_bytes || archive_->read(name, file.get(), &more, 1) != 0) {
+  if (got != header.header_bytes + header.data_bytes || stream.read(&more, 1) != 0) {
     archive_->refuse(name, "has another number of bytes than the archive says");
   }
   if (!header.fortran_order) return tensor;

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 
+#include <cmath>
 #include <set>
 
 #include <ATen/Functions.h>
@@ -119,6 +120,17 @@ TEST(FeatureDataset, WhatNothingDescribesIsAskedAndNotLearnt) {
   }
   EXPECT_EQ(asked, 12);
   EXPECT_EQ(dataset.info.at("features").at("not_described").get<int64_t>(), 40);
+}
+
+// Labels that others wrote have no score until they are simulated.
+TEST(FeatureDataset, LabelsWithoutAScoreAreTaken) {
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  FeatureDatasetSettings settings;
+  settings.max_token_share = 1;
+  const Dataset dataset = make_feature_dataset(features_of(std::nan("")), source_of(), {}, settings, tensors);
+  EXPECT_EQ(dataset.info.at("features").at("not_described"), 0);
+  EXPECT_EQ(dataset.examples.size(), 2U * kLatents);
+  EXPECT_FALSE(dataset.examples.front().attributes.contains("score"));
 }
 
 TEST(FeatureDataset, OtherDirectionsStandAsideWithTheirContexts) {

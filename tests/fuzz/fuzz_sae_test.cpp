@@ -1,7 +1,10 @@
 // The reader of .npz files under mutated input.
+#include "base/files.h"
 #include "fuzz/fuzz.h"
 #include "sae/npz.h"
 #include "sae/npz_files.h"
+#include "sae/pickle.h"
+#include "sae/zip_file.h"
 
 #include <filesystem>
 #include <stdexcept>
@@ -75,6 +78,38 @@ TEST(FuzzSae, NpyInNpz) {
   const NpzReader reader;
   const auto read = [&](std::string_view npy) { reader(zip_of({{"a.npy", std::string(npy), -1, -1, 0}})); };
   expect_clean(run_fuzzer("npy_in_npz", seeds, fuzz_seconds(), read), seeds.size());
+}
+
+TEST(FuzzSae, Pickle) {
+  const fs::path data = fs::path(INTROSPECT_SOURCE_DIR) / "tests/sae/data";
+  std::vector<std::string> seeds;
+  for (const char* name : {"labels_protocol2.pkl", "labels_protocol5.pkl", "array_protocol2.pkl", "array_protocol5.pkl",
+                           "array_fortran.pkl", "plain.pkl"}) {
+    seeds.push_back(read_text(data / name));
+  }
+  const auto read = [](std::string_view bytes) {
+    const Pickle pickle(bytes, "fuzz", {});
+    const at::Tensor& array = pickle.root().array;
+    if (array.defined() && array.numel() > 0) array.to(at::kDouble).sum().item<double>();
+  };
+  expect_clean(run_fuzzer("pickle", seeds, fuzz_seconds(), read), seeds.size());
+}
+
+// The archive around a mutated program: tensors are made of storages.
+TEST(FuzzSae, PickleOfTorch) {
+  const ZipFile archive(fs::path(INTROSPECT_SOURCE_DIR) / "tests/sae/data/mixed.pt", "fuzz");
+  const std::string folder = archive.entries().begin()->first.substr(0, archive.entries().begin()->first.find('/') + 1);
+  const auto read = [&](std::string_view bytes) {
+    const Pickle pickle(bytes, "fuzz", [&](const std::string& key) {
+      if (!archive.entries().contains(folder + "data/" + key)) fail("fuzz", "no such storage");
+      return archive.read(folder + "data/" + key);
+    });
+    for (const auto& entry : pickle.root().entries) {
+      const at::Tensor& array = entry.second->array;
+      if (array.defined() && array.numel() > 0) array.to(at::kDouble).sum().item<double>();
+    }
+  };
+  expect_clean(run_fuzzer("pickle_of_torch", {archive.read(folder + "data.pkl")}, fuzz_seconds(), read), 1);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/safetensors.h"
 #include "base/temporary_folder.h"
+#include "model/names.h"
 #include "tiny_model.h"
 
 #include <nlohmann/json.hpp>
@@ -124,6 +125,43 @@ TEST_F(LoraTest, DropoutOnlyInTrainingAndBySeed) {
   EXPECT_EQ(difference(training(1), training(1)), 0);
   EXPECT_GT(difference(training(1), training(2)), 1e-3);
   EXPECT_GT(difference(training(1), still), 1e-3);
+}
+
+// As PEFT stores an adapter whose embedding and head were trained, or have more rows than the base model's.
+TEST_F(LoraTest, StoredEmbeddingAndHeadTakeTheModelsPlace) {
+  Model other = tiny_model();
+  adapt(other);
+  ASSERT_FALSE(other.config.tied_embeddings);
+  const int64_t rows = other.config.vocab_size + 4;
+  other.embedding = test::random_tensor({rows, other.config.d_model}, 11);
+  other.head = test::random_tensor({rows, other.config.d_model}, 12);
+  other.config.vocab_size = rows;
+  save_lora(other, config(), folder_.path(), "base");
+  const Safetensors stored(folder_ / "adapter_model.safetensors");
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  for (const auto& entry : stored.tensors()) tensors.emplace_back(entry.first, stored.get(entry.first).clone());
+  tensors.emplace_back("base_model.model.model.embed_tokens.weight", other.embedding);
+  tensors.emplace_back("base_model.model.lm_head.weight", other.head);
+  write_safetensors(folder_ / "adapter_model.safetensors", tensors);
+  load_lora(model_, folder_.path());
+  EXPECT_EQ(model_.config.vocab_size, rows);
+  EXPECT_EQ(difference(run_logits(model_, tokens_), run_logits(other, tokens_)), 0);
+
+  tensors.pop_back();
+  write_safetensors(folder_ / "adapter_model.safetensors", tensors);
+  Model untouched = tiny_model();
+  EXPECT_TRUE(holds(error_of([&] { load_lora(untouched, folder_.path()); }), "without a head"));
+  EXPECT_EQ(untouched.config.vocab_size, rows - 4);
+}
+
+TEST_F(LoraTest, NoTargetsAreAllTargets) {
+  LoraConfig all = config();
+  all.targets = {};
+  add_lora(model_, all, 7);
+  EXPECT_EQ(lora_parameters(model_).size(), 2u * 7 * 3);
+  save_lora(model_, all, folder_.path(), "base");
+  Model other = tiny_model();
+  EXPECT_EQ(load_lora(other, folder_.path()).targets, linear_modules(model_.config));
 }
 
 TEST_F(LoraTest, KeysThatMatchNothing) {
