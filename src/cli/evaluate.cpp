@@ -134,6 +134,8 @@ void add_report(CLI::App& app) {
                               load_scores(scores / "scores.json"),
                               load_comparisons(scores / "comparisons.json"),
                               {},
+                              {},
+                              {},
                               scorer_of(recipe, dataset, options->dataset)};
       write_report(report_of(recipe, result,
                              fmt::format("introspect report --recipe {} --dataset {} --scores {} --row ... --out {}",

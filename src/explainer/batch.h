@@ -18,6 +18,7 @@ struct ExplainerBatch {
   at::Tensor slot_rows;     // [slots] flat positions
   at::Tensor slot_vectors;  // [slots, d_target]
   std::vector<int64_t> slot_layers;
+  std::vector<size_t> slot_tasks;  // Question::task: how the vector is injected
   int64_t answer_tokens = 0;
   int64_t answer_rows = 0;  // the first this many of packed.rows are answers', the rest replay's
 };

@@ -36,22 +36,39 @@ ExplainerConfig parse_explainer_config(const Json& json, const std::string& labe
   return config;
 }
 
-Explainer::Explainer(Model given_model, Tokenizer given_tokenizer, ExplainerConfig given_config)
-    : model(std::move(given_model)), tokenizer(std::move(given_tokenizer)), config(std::move(given_config)) {
-  if (config.task != "ablation" || !config.slot_tokens.empty()) {
-    slot = find_slot_tokens(tokenizer, config.slot_tokens);
+Explainer::Explainer(Model given_model, Tokenizer given_tokenizer, ExplainerConfig given_config,
+                     std::vector<ExplainerConfig> given_also)
+    : model(std::move(given_model)),
+      tokenizer(std::move(given_tokenizer)),
+      config(std::move(given_config)),
+      also(std::move(given_also)) {
+  for (size_t task = 0; task < tasks(); ++task) {
+    const ExplainerConfig& each = config_of(task);
+    if (slot.slot < 0 && (each.task != "ablation" || !each.slot_tokens.empty())) {
+      slot = find_slot_tokens(tokenizer, each.slot_tokens);
+    }
+    if (each.injection.layer >= model.config.layers - 1) {
+      fail("explainer",
+           fmt::format("injection.layer: got {}, expected less than {}", each.injection.layer, model.config.layers - 1),
+           "behind the last layer no other position would see the vector");
+    }
   }
   if (slot.slot >= model.config.vocab_size) {
     fail("explainer",
          fmt::format("slot token {}: the model has {} embedding rows", slot.slot, model.config.vocab_size));
   }
-  if (config.injection.layer >= model.config.layers - 1) {
-    fail("explainer",
-         fmt::format("injection.layer: got {}, expected less than {}", config.injection.layer, model.config.layers - 1),
-         "behind the last layer no other position would see the vector");
-  }
   c10::NoGradGuard guard;
   embedding_norm = model.embedding.to(at::kFloat).norm(2, 1).mean().item<double>();
+}
+
+void Explainer::ask_about(const std::string& task) {
+  if (also.empty() || config.task == task) return;
+  for (ExplainerConfig& each : also) {
+    if (each.task != task) continue;
+    std::swap(config, each);
+    return;
+  }
+  fail("explainer", fmt::format("it was not trained on the task {}", task));
 }
 
 ExplainerConfig selfie_config(const ExplainerConfig& asked, double scale) {
@@ -63,8 +80,9 @@ ExplainerConfig selfie_config(const ExplainerConfig& asked, double scale) {
   return config;
 }
 
-Explainer open_base(const fs::path& model_folder, const ExplainerConfig& config) {
-  return Explainer(load_model(model_folder), Tokenizer::open(model_folder), config);
+Explainer open_base(const fs::path& model_folder, const ExplainerConfig& config,
+                    const std::vector<ExplainerConfig>& also) {
+  return Explainer(load_model(model_folder), Tokenizer::open(model_folder), config, also);
 }
 
 Explainer open_explainer(const fs::path& folder) {
@@ -81,7 +99,9 @@ Explainer open_explainer(const fs::path& folder) {
     base = json_get<std::string>(json, "base_model", label);
     if (base.is_relative()) base = folder / base;
   }
-  Explainer explainer = open_base(base, parse_explainer_config(json, label));
+  std::vector<ExplainerConfig> also;
+  for (const Json& each : json.value("also", Json::array())) also.push_back(parse_explainer_config(each, label));
+  Explainer explainer = open_base(base, parse_explainer_config(json, label), also);
   if (adapter) load_lora(explainer.model, folder);
   const fs::path projections = folder / "projections.safetensors";
   if (fs::exists(projections)) explainer.projections = load_projections(projections);
@@ -102,6 +122,7 @@ void save_explainer(const Explainer& explainer, const LoraConfig* lora, const fs
     save_projections(explainer.projections, folder / "projections.safetensors");
   }
   Json json = explainer_config_to_json(explainer.config);
+  for (const ExplainerConfig& each : explainer.also) json["also"].push_back(explainer_config_to_json(each));
   json["adapter"] = lora != nullptr;
   json["base_model"] = fs::absolute(base_model).lexically_normal().string();
   json["embedding_norm"] = explainer.embedding_norm;
