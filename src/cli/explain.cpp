@@ -188,7 +188,8 @@ void explain(const Options& options) {
   const int ways =
       (options.features.empty() ? 0 : 1) + (options.vector.empty() ? 0 : 1) + (options.text.empty() ? 0 : 1);
   if (ways != 1) fail_usage("explain", "give one of --feature, --vector and --text");
-  const Explainer explainer = open_explainer(options.explainer);
+  Explainer explainer = open_explainer(options.explainer);
+  explainer.ask_about("features");
   const std::vector<Asked> asked = !options.features.empty() ? named_features(options)
                                    : !options.vector.empty() ? stored_vectors(options)
                                    : options.top > 0         ? strongest_latents(options)

@@ -7,6 +7,7 @@
 #include "cli/home.h"
 #include "cli/score_table.h"
 #include "evaluate/score.h"
+#include "experiment/joint.h"
 #include "experiment/recipe.h"
 
 #include <cstdio>
@@ -23,13 +24,20 @@ namespace introspect {
 namespace {
 
 void walk(const std::vector<fs::path>& paths, const fs::path& out, int workers, RunOptions options, bool json) {
-  std::vector<Recipe> recipes;
-  for (const fs::path& path : paths) recipes.push_back(read_recipe(path));
   options.workers = workers > 0 ? workers : at::get_num_threads();
-  const RunResult result = run_recipes(recipes, out, options, [&](const std::string& line) {
+  const auto say = [&](const std::string& line) {
     std::fprintf(json ? stderr : stdout, "%s\n", line.c_str());
     std::fflush(stdout);
-  });
+  };
+  const auto run = [&] {
+    if (paths.size() == 1 && read_toml(paths.front()).value("kind", "") == "joint") {
+      return run_joint(read_joint_recipe(paths.front()), out, options, say);
+    }
+    std::vector<Recipe> recipes;
+    for (const fs::path& path : paths) recipes.push_back(read_recipe(path));
+    return run_recipes(recipes, out, options, say);
+  };
+  const RunResult result = run();
   if (json) {
     std::printf("%s", scores_text(result.scores).c_str());
   } else {

@@ -11,9 +11,13 @@
 #include "experiment/recipe.h"
 #include "experiment/task_report.h"
 
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -105,16 +109,53 @@ void add_dataset(CLI::App& app) {
   add_dataset_import(*group);
 }
 
+// "runs/hints:2": a data set and its weight.
+std::pair<fs::path, double> weighted_dataset(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  if (colon == std::string::npos || fs::exists(text)) return {text, 1};
+  const std::string number = text.substr(colon + 1);
+  char* end = nullptr;
+  const double weight = std::strtod(number.c_str(), &end);
+  if (number.empty() || *end != '\0' || !(weight > 0) || !std::isfinite(weight)) {
+    fail_usage("train", fmt::format("--dataset: got '{}', expected a folder, or a folder:weight above 0", text));
+  }
+  return {text.substr(0, colon), weight};
+}
+
+// The given recipe of the task, or the demo's. For a single data set one of another task's will do.
+Recipe recipe_of(const std::vector<std::string>& given, const std::string& task, bool single) {
+  for (const std::string& name : given) {
+    Recipe recipe = read_recipe(find_recipe(name, task));
+    if (recipe.kind == task || single) return recipe;
+  }
+  return read_recipe(find_recipe("", task));
+}
+
+ExplainerTraining training_of(const Recipe& recipe, const std::string& condition) {
+  for (const Variant& each : recipe.variants) {
+    if (each.condition == condition) return each.training;
+  }
+  fail_usage("train", fmt::format("the recipe has no variant '{}' ({})", condition, recipe.path.string()));
+}
+
 void add_train(CLI::App& app) {
   struct Options {
-    std::string model, dataset, recipe, condition = "trained", projections, out;
+    std::string model, condition = "trained", projections, out;
+    std::vector<std::string> datasets, recipes;
     int64_t seed = 1, steps = 0;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("train", "Train an explainer on a data set");
+  CLI::App* command = app.add_subcommand("train", "Train an explainer on a data set, or on several at once");
   command->add_option("--model", options->model, "folder of the model that becomes the explainer")->required();
-  command->add_option("--dataset", options->dataset, "folder of the data set")->required();
-  command->add_option("--recipe", options->recipe, "its [train] table has the settings")->capture_default_str();
+  command
+      ->add_option(
+          "--dataset", options->datasets,
+          "folder of the data set; given several times, the explainer learns them together, and a weight after "
+          "a colon says how large a share of each step is of it (default: 1 each)")
+      ->required();
+  command->add_option("--recipe", options->recipes,
+                      "its [train] table has the settings (default: the demo's for the task); of several data sets one "
+                      "a task can be given: how questions are asked is each one's own, all else is the first's");
   command->add_option("--condition", options->condition, "a [[variant]] of the recipe instead of the plain settings")
       ->capture_default_str();
   command->add_option("--seed", options->seed, "order of the examples, projections, LoRA factors")
@@ -123,15 +164,19 @@ void add_train(CLI::App& app) {
   command->add_option("--projections", options->projections,
                       "folder that 'introspect project' wrote, for injection.projection = \"least_squares\"");
   command->add_option("--out", options->out, "folder of the explainer; resumes what is unfinished there")->required();
+  command->footer("Example: introspect train --model M --dataset runs/patches --dataset runs/hints:2 --out runs/joint");
   command->callback([options] {
-    const Dataset dataset = load_dataset(options->dataset);
-    const Recipe recipe = read_recipe(find_recipe(options->recipe, dataset.task));
-    const Variant* variant = nullptr;
-    for (const Variant& each : recipe.variants) {
-      if (each.condition == options->condition) variant = &each;
+    std::vector<Dataset> datasets;
+    std::vector<Lesson> lessons;
+    for (const std::string& text : options->datasets) datasets.push_back(load_dataset(weighted_dataset(text).first));
+    for (size_t i = 0; i < datasets.size(); ++i) {
+      const auto [folder, weight] = weighted_dataset(options->datasets[i]);
+      lessons.push_back(
+          {folder, &datasets[i],
+           training_of(recipe_of(options->recipes, datasets[i].task, datasets.size() == 1), options->condition),
+           weight});
     }
-    if (!variant) fail_usage("train", fmt::format("the recipe has no variant '{}'", options->condition));
-    ExplainerTraining training = variant->training;
+    ExplainerTraining training = lessons.front().training;
     training.seed = static_cast<uint64_t>(options->seed);
     if (options->steps > 0) training.steps = options->steps;
     training.projections = options->projections;
@@ -141,8 +186,8 @@ void add_train(CLI::App& app) {
                   fmt::format("{}", fmt::join(training.lora.targets, ", ")).c_str());
     }
     std::unique_ptr<Progress> progress;
-    const TrainedExplainer trained = train_explainer(
-        options->model, dataset, options->dataset, training, options->out, [&](const TrainingProgress& p) {
+    const TrainedExplainer trained =
+        train_explainer(options->model, lessons, training, options->out, [&](const TrainingProgress& p) {
           if (!progress) progress = std::make_unique<Progress>("train", p.steps, "step");
           progress->note(fmt::format("loss {:.3f} | {:.0f} answer tokens/s", p.loss, p.answer_tokens_per_second));
           progress->set(p.step);

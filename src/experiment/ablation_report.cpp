@@ -36,17 +36,27 @@ std::string why_invalid(const Json& gate) {
   return fmt::format("{}", fmt::join(reasons, ", and "));
 }
 
+// The floors that stand beside what generalises: what the words alone tell.
+bool is_floor(const Score& score) {
+  return score.explainer == "none" && (score.condition == "text_classifier" || score.condition == "always_changed");
+}
+
 std::vector<GeneralisationFact> generalisation_of(const Recipe& recipe, const TaskResult& result) {
   std::vector<GeneralisationFact> facts;
   for (const Generalisation& wanted : recipe.generalisation) {
     for (const char* metric : {"content_on_changed", "has_changed_f1"}) {
       for (const Score& score : result.scores) {
         const bool all = score.condition == "trained" && score.explainer == recipe.explainers.front().name;
-        if (score.group != wanted.group || score.metric != metric || (score.condition != wanted.condition && !all)) {
+        const bool floor = is_floor(score);
+        if (score.group != wanted.group || score.metric != metric ||
+            (score.condition != wanted.condition && !all && !floor)) {
           continue;
         }
-        facts.push_back({all ? "all" : wanted.trained_on, wanted.tested_on, score.explainer, score.condition, metric,
-                         score.value, score.low, score.high, score.n, all});
+        facts.push_back({all     ? "all"
+                         : floor ? "floor"
+                                 : wanted.trained_on,
+                         wanted.tested_on, score.explainer, score.condition, metric, score.value, score.low, score.high,
+                         score.n, all});
       }
     }
   }
@@ -54,6 +64,23 @@ std::vector<GeneralisationFact> generalisation_of(const Recipe& recipe, const Ta
 }
 
 }  // namespace
+
+std::vector<GeneralisationFact> transfer_facts(const Transfer& transfer, const std::vector<Score>& scores) {
+  std::vector<GeneralisationFact> facts;
+  for (const char* metric : {"content_on_changed", "content_on_unchanged", "has_changed_f1"}) {
+    for (const Score& score : scores) {
+      const bool same = score.condition == "trained", moved = score.condition == kTransferred;
+      if (score.group != "all" || score.metric != metric) continue;
+      if (!is_floor(score) && (score.explainer != "self" || (!same && !moved))) continue;
+      facts.push_back({same    ? "the same"
+                       : moved ? transfer.trained_on
+                               : "floor",
+                       transfer.tested_on, score.explainer, same ? "trained" : score.condition, metric, score.value,
+                       score.low, score.high, score.n, same});
+    }
+  }
+  return facts;
+}
 
 void add_ablation_facts(const Recipe& recipe, const TaskResult& result, ReportInput& input) {
   const Dataset& dataset = result.scored;
@@ -66,9 +93,11 @@ void add_ablation_facts(const Recipe& recipe, const TaskResult& result, ReportIn
     input.hints.push_back({hint.at("wording").get<std::string>(), hint.at("text").get<std::string>(),
                            hint.at("prompts").get<int64_t>(), hint.at("followed_when_wrong").get<double>(),
                            hint.at("changed_without").get<double>(), hint.at("right_with").get<double>(),
-                           hint.at("kept").get<int64_t>()});
+                           hint.at("kept").get<int64_t>(), hint.value("wrong_hints", int64_t{0})});
   }
   input.generalisation = generalisation_of(recipe, result);
+  input.generalisation.insert(input.generalisation.end(), result.transfers.begin(), result.transfers.end());
+  input.tables = result.tables;
   input.facts = {
       {"task", "input ablation"},
       {"target", fmt::format("{}; it answers {:.1f}% of {} questions rightly without a hint", recipe.target_name,

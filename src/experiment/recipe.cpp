@@ -1,6 +1,7 @@
 #include "experiment/recipe.h"
 
 #include "base/error.h"
+#include "experiment/joint.h"
 #include "sae/train.h"
 #include "train/corpus.h"
 #include "train/pretrain.h"
@@ -124,6 +125,28 @@ SimulatorSettings parse_simulator(const Json& table, const std::string& label) {
   return settings;
 }
 
+std::vector<Transfer> parse_transfers(const Json& json, const Recipe& recipe, const std::string& label) {
+  std::vector<Transfer> transfers;
+  std::set<std::string> folders;
+  if (recipe.kind != "ablation") fail_usage("recipe", fmt::format("[[transfer]] is for ablation ({})", label));
+  for (const Json& table : json.at("transfer")) {
+    check_keys(table, {"folder", "trained_on", "tested_on", "dataset", "evaluate"}, "transfer", label);
+    Transfer transfer{json_get<std::string>(table, "folder", label), json_get<std::string>(table, "trained_on", label),
+                      json_get<std::string>(table, "tested_on", label), json};
+    if (!folders.insert(transfer.folder).second) {
+      fail_usage("recipe", fmt::format("two transfers into the folder '{}' ({})", transfer.folder, label));
+    }
+    for (const char* key : {"transfer", "variant", "search", "generalisation"}) transfer.json.erase(key);
+    const Json self = json.at("explainer").at(0);
+    transfer.json["explainer"] = Json::array({self});
+    transfer.json["dataset"].merge_patch(table_of(table, "dataset", label));
+    if (table.contains("evaluate")) transfer.json["evaluate"].merge_patch(table.at("evaluate"));
+    parse_recipe(transfer.json, recipe.path);  // throws
+    transfers.push_back(std::move(transfer));
+  }
+  return transfers;
+}
+
 Search parse_search(const Recipe& recipe, const Json& table, const std::string& label) {
   check_keys(table, {"steps", "seed", "setting"}, "search", label);
   Search search;
@@ -152,11 +175,12 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
     fail_usage("recipe", fmt::format("kind: got '{}', expected patching, ablation or features ({})", kind, label),
                kind == "pretrain" ? "'introspect pretrain' runs it"
                : kind == "sae"    ? "'introspect sae train' runs it"
+               : kind == "joint"  ? "'introspect run' runs it, alone"
                                   : "");
   }
   check_keys(json,
              {"kind", "title", "question", "weak", "target", source_table(kind), "dataset", "train", "search",
-              "projection", "simulator", "explainer", "variant", "evaluate", "generalisation"},
+              "projection", "simulator", "explainer", "variant", "evaluate", "generalisation", "transfer"},
              "", label);
   Recipe recipe;
   recipe.path = path;
@@ -261,6 +285,7 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
       }
     }
   }
+  if (json.contains("transfer")) recipe.transfers = parse_transfers(json, recipe, label);
   return recipe;
 }
 
@@ -290,6 +315,8 @@ std::string validate_recipe(const fs::path& path) {
     check_pretrain_recipe(json, path.string());
   } else if (kind == "sae") {
     check_sae_recipe(json, path.string());
+  } else if (kind == "joint") {
+    read_joint_recipe(path);
   } else {
     parse_recipe(json, path);
   }

@@ -24,6 +24,9 @@
 //   [evaluate]  seeds, vectors, untrained, few_shot, simulate, layers, selfie_scales, compute, limit, max_new_tokens
 //   [[generalisation]] condition, group, trained_on, tested_on
 //                                a variant that learnt a part, asked about the rest (a group of scores)
+//   [[transfer]] folder, trained_on, tested_on, dataset, evaluate
+//                                ablation: self, trained on the data set above, asked about another one: that with the
+//                                changes of `dataset`
 #pragma once
 
 #include "base/json.h"
@@ -89,6 +92,12 @@ struct Generalisation {
   std::string condition, group, trained_on, tested_on;
 };
 
+// The explainer "self" asked about another data set than the one that it learnt.
+struct Transfer {
+  std::string folder, trained_on, tested_on;
+  Json json;  // the recipe of the other data set, with "self" alone, which learns that one for comparison
+};
+
 // Where the features of a recipe come from, and what they are.
 struct FeatureSettings {
   fs::path saes;            // a SAE's folder, or one with a SAE in each subfolder
@@ -125,6 +134,7 @@ struct Recipe {
   std::optional<SimulatorSettings> simulator;
   EvaluateSettings evaluate;
   std::vector<Generalisation> generalisation;
+  std::vector<Transfer> transfers;
 };
 
 // Throws Error for a key or kind that is not known, a missing table, and names given twice.
@@ -136,7 +146,7 @@ Recipe read_recipe(const fs::path& path);
 ExplainerTraining training_of(const Recipe& recipe, const ExplainerEntry& entry, const Variant& variant,
                               const Json& chosen);
 
-// Any recipe, also of kind "pretrain". Throws as the readers do.
+// Any recipe, also of kinds "pretrain", "sae" and "joint". Throws as the readers do.
 std::string validate_recipe(const fs::path& path);  // returns its kind
 
 }  // namespace introspect

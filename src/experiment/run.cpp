@@ -8,11 +8,10 @@
 #include "experiment/answer_jobs.h"
 #include "experiment/collect_rows.h"
 #include "experiment/feature_steps.h"
+#include "experiment/own_labels.h"
 #include "experiment/search.h"
 #include "experiment/simulator_steps.h"
 #include "experiment/steps.h"
-#include "experiment/task_report.h"
-#include "experiment/train_jobs.h"
 #include "text/tokenizer.h"
 
 #include <algorithm>
@@ -127,16 +126,16 @@ void answer_side_by_side(const std::vector<AnswerJob>& jobs, const fs::path& dat
   progress.finish();
 }
 
-// Everything of one recipe but the page.
-TaskResult run_task(const Recipe& recipe, const fs::path& out, const RunOptions& options,
-                    const std::function<void(const std::string&)>& say) {
+}  // namespace
+
+Dataset make_data(const Recipe& recipe, const fs::path& out, const std::function<void(const std::string&)>& say) {
   const fs::path dataset_folder = out / "dataset";
   const bool features = recipe.kind == "features";
   say(features                    ? "1 data set: what makes every latent fire, and the description that fits it best"
       : recipe.kind == "ablation" ? "1 data set: every question with and without its hint, then a balanced choice"
                                   : "1 data set: every patch of every prompt, then a balanced choice");
   features ? feature_dataset_step(recipe, out) : make_dataset_step(recipe, dataset_folder);
-  const Dataset dataset = load_dataset(dataset_folder);
+  Dataset dataset = load_dataset(dataset_folder);
   say(fmt::format("  {} train, {} validation, {} test examples", dataset.of(Split::train).size(),
                   dataset.of(Split::validation).size(), dataset.of(Split::test).size()));
   if (!features) {
@@ -144,14 +143,52 @@ TaskResult run_task(const Recipe& recipe, const fs::path& out, const RunOptions&
                     100 * dataset.info.at("target_accuracy").at("share").get<double>()));
   }
   for (const std::string& line : data_lines(recipe, dataset)) say("  " + line);
+  return dataset;
+}
+
+namespace {
+
+// The plain explainers of `recipe` asked about each other data set, beside one that learnt that.
+std::vector<GeneralisationFact> transfer_steps(const Recipe& recipe, const std::vector<TrainJob>& trained,
+                                               const std::vector<Trial>& trials, const fs::path& out,
+                                               const RunOptions& options,
+                                               const std::function<void(const std::string&)>& say) {
+  std::vector<GeneralisationFact> facts;
+  const std::string& self = recipe.explainers.front().name;
+  for (const Transfer& transfer : recipe.transfers) {
+    say(fmt::format("  trained on {}, asked about {}", transfer.trained_on, transfer.tested_on));
+    Json json = transfer.json;
+    if (const Json chosen = chosen_changes(recipe, trials, self); !chosen.is_null()) json["train"].merge_patch(chosen);
+    const Recipe other = parse_recipe(json, recipe.path);
+    std::vector<TrainJob> asked;
+    for (const TrainJob& job : trained) {
+      if (job.name != self || job.condition != "trained" || !has_seed(other.evaluate.seeds, job.seed)) continue;
+      asked.push_back(job);
+      asked.back().condition = kTransferred;
+    }
+    const TaskResult result = run_task(
+        other, out / "transfer" / transfer.folder, options, [&](const std::string& line) { say("    " + line); },
+        asked);
+    for (GeneralisationFact& fact : transfer_facts(transfer, result.scores)) facts.push_back(std::move(fact));
+  }
+  return facts;
+}
+
+}  // namespace
+
+TaskResult run_task(const Recipe& recipe, const fs::path& out, const RunOptions& options,
+                    const std::function<void(const std::string&)>& say, const std::vector<TrainJob>& further) {
+  const fs::path dataset_folder = out / "dataset";
+  const Dataset dataset = make_data(recipe, out, say);
 
   say("2 explainers: trained to say the outcome in words");
   const std::vector<fs::path> projections = projection_steps(recipe, dataset, out, say);
   TaskResult result;
   result.trials = search_settings(recipe, dataset, dataset_folder, projections, out / "search", options.workers, say);
-  const std::vector<TrainJob> trained = train_jobs(recipe, result.trials, projections, out);
+  std::vector<TrainJob> trained = train_jobs(recipe, result.trials, projections, out);
   train_side_by_side(trained, dataset, dataset_folder, options.workers, "train", say);
 
+  trained.insert(trained.end(), further.begin(), further.end());
   say("3 answers: each explainer and each floor on the test split");
   const std::vector<AnswerJob> jobs = answer_jobs(recipe, trained);
   answer_side_by_side(jobs, dataset_folder, out, options.workers);
@@ -165,7 +202,7 @@ TaskResult run_task(const Recipe& recipe, const fs::path& out, const RunOptions&
 
   say("4 scores and report");
   result.scored = limited(dataset, recipe.evaluate.limit);
-  if (features) result.features = feature_scorer(recipe, result.scored, dataset_folder);
+  if (recipe.kind == "features") result.features = feature_scorer(recipe, result.scored, dataset_folder);
   result.rows = collect_rows(recipe, jobs, result.scored, result.features.get(), out);
   std::vector<RunInput> inputs{{"dataset", dataset_folder}};
   for (const AnswerJob& job : jobs) inputs.push_back({job.explainer + " " + job.condition, answer_folder(out, job)});
@@ -174,10 +211,12 @@ TaskResult run_task(const Recipe& recipe, const fs::path& out, const RunOptions&
   result.comparisons = load_comparisons(out / "scores" / "comparisons.json");
   if (recipe.simulator) say("5 a second simulator: a language model that reads descriptions");
   result.simulated = simulator_steps(recipe, result.scored, result.rows, out);
+  if (recipe.kind == "ablation") {
+    result.tables = self_consistency_tables(trained, result.scored, dataset_folder, out);
+    result.transfers = transfer_steps(recipe, trained, result.trials, out, options, say);
+  }
   return result;
 }
-
-}  // namespace
 
 RunResult run_recipes(const std::vector<Recipe>& recipes, const fs::path& out, const RunOptions& options,
                       const std::function<void(const std::string&)>& say) {

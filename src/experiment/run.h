@@ -3,6 +3,8 @@
 
 #include "evaluate/score.h"
 #include "experiment/recipe.h"
+#include "experiment/task_report.h"
+#include "experiment/train_jobs.h"
 
 #include <functional>
 #include <string>
@@ -27,5 +29,12 @@ struct RunResult {
 // Throws Error for two recipes of one kind.
 RunResult run_recipes(const std::vector<Recipe>& recipes, const fs::path& out, const RunOptions& options,
                       const std::function<void(const std::string&)>& say);
+
+// The data set of a recipe, in out/dataset.
+Dataset make_data(const Recipe& recipe, const fs::path& out, const std::function<void(const std::string&)>& say);
+
+// Everything of one recipe but the page. `further`: explainers that were trained elsewhere, asked beside its own.
+TaskResult run_task(const Recipe& recipe, const fs::path& out, const RunOptions& options,
+                    const std::function<void(const std::string&)>& say, const std::vector<TrainJob>& further = {});
 
 }  // namespace introspect

@@ -112,7 +112,8 @@ void answer_step(const AnswerJob& job, const fs::path& dataset_folder, const fs:
   RunRecord record(folder, "answer", settings, {{"explainer", job.model}, {"dataset", dataset_folder}});
   if (record.state() == StepState::complete) return;
   const Dataset dataset = load_dataset(dataset_folder);
-  const Explainer explainer = job.untrained ? open_base(job.model, *job.untrained) : open_explainer(job.model);
+  Explainer explainer = job.untrained ? open_base(job.model, *job.untrained) : open_explainer(job.model);
+  explainer.ask_about(dataset.task);
   if (job.simulation) {
     save_answers(simulate_ablation(explainer.model, explainer.tokenizer, dataset, *job.simulation, o.split, o.limit),
                  folder / "answers.jsonl");

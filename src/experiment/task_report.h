@@ -20,6 +20,8 @@ struct TaskResult {
   std::vector<Score> scores;
   std::vector<Comparison> comparisons;
   NamedValues notes;                              // what went otherwise than wanted
+  std::vector<GeneralisationFact> transfers;      // ablation: what self comes to on other data sets
+  std::vector<NamedTable> tables;                 // ablation: how self moves while it learns
   std::shared_ptr<const FeatureScorer> features;  // features: what scored them
   std::optional<SimulatedScores> simulated;       // what a trained simulator makes of some rows
 };
@@ -30,6 +32,10 @@ ReportInput report_of(const Recipe& recipe, const TaskResult& result, const std:
 void add_patching_facts(const Recipe& recipe, const TaskResult& result, ReportInput& input);
 void add_ablation_facts(const Recipe& recipe, const TaskResult& result, ReportInput& input);
 void add_feature_facts(const Recipe& recipe, const TaskResult& result, ReportInput& input);
+
+// The row of an explainer that is asked about another data set than it learnt.
+constexpr const char* kTransferred = "trained_on_the_other_task";
+std::vector<GeneralisationFact> transfer_facts(const Transfer& transfer, const std::vector<Score>& scores);
 
 // What is worth saying once the data set is made: for ablation the gate and what each wording does, for features how
 // good the SAEs and the descriptions are.

@@ -4,7 +4,6 @@
 #include "base/parallel.h"
 #include "base/shared_progress.h"
 
-#include <cmath>
 #include <mutex>
 
 namespace introspect {
@@ -12,12 +11,14 @@ namespace introspect {
 std::vector<TrainedExplainer> train_side_by_side(const std::vector<TrainJob>& jobs, const Dataset& dataset,
                                                  const fs::path& dataset_folder, int workers, const std::string& title,
                                                  const std::function<void(const std::string&)>& say) {
-  const auto train_count = static_cast<double>(dataset.of(Split::train).size());
   int64_t steps = 0;
+  std::vector<std::vector<Lesson>> lessons;
   for (const TrainJob& job : jobs) {
-    const ExplainerTraining& t = job.training;
-    steps +=
-        t.steps > 0 ? t.steps : static_cast<int64_t>(std::ceil(t.epochs * train_count / static_cast<double>(t.batch)));
+    lessons.push_back(job.lessons.empty() ? std::vector<Lesson>{{dataset_folder, &dataset, job.training}}
+                                          : job.lessons);
+    int64_t examples = 0;
+    for (const Lesson& each : lessons.back()) examples += std::ssize(learnt_examples(*each.dataset, each.training));
+    steps += steps_of(job.training, examples);
   }
   SharedProgress progress(title, steps, "step");
   std::vector<TrainedExplainer> results(jobs.size());
@@ -29,7 +30,7 @@ std::vector<TrainedExplainer> train_side_by_side(const std::vector<TrainJob>& jo
       const std::string row = fmt::format("{} ({}), seed {}", job.name, job.condition, job.seed);
       int64_t last = 0;
       const TrainedExplainer trained =
-          train_explainer(job.model, dataset, dataset_folder, job.training, job.folder, [&](const TrainingProgress& p) {
+          train_explainer(job.model, lessons[i], job.training, job.folder, [&](const TrainingProgress& p) {
             progress.advance(p.step - last, fmt::format("{}: loss {:.3f}", row, p.loss));
             last = p.step;
           });

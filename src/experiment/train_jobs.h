@@ -15,6 +15,7 @@ struct TrainJob {
   int64_t seed = 1;
   fs::path model, folder;
   ExplainerTraining training;
+  std::vector<Lesson> lessons = {};  // learnt in place of the one data set, where it learns several
 };
 
 // Trains every job, `workers` at a time; those that are complete are kept. Progress under `title`; `say` receives a

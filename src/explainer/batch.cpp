@@ -35,6 +35,7 @@ ExplainerBatch make_batch(const Explainer&, const std::vector<Question>& questio
       slot_rows.push_back(start + slot);
       sources.push_back(static_cast<int64_t>(i));
       batch.slot_layers.push_back(question.layer);
+      batch.slot_tasks.push_back(question.task);
     }
     start += std::ssize(document.tokens);
     documents.push_back(std::move(document));
@@ -51,16 +52,35 @@ ExplainerBatch make_batch(const Explainer&, const std::vector<Question>& questio
   return batch;
 }
 
-BatchLoss batch_loss(const Explainer& explainer, const ExplainerBatch& batch, ForwardOptions options) {
+namespace {
+
+// The vectors of each task go in as that task wants it.
+Taps injection_taps(const Explainer& explainer, const ExplainerBatch& batch) {
   Taps taps;
-  if (batch.slot_rows.numel() > 0) {
-    const InjectionConfig& injection = explainer.config.injection;
-    const at::Tensor rows = inject(injection, explainer.projections, batch.slot_vectors, batch.slot_layers,
-                                   explainer.model.config.d_model, explainer.embedding_norm);
-    taps.push_back(injection.layer < 0 ? Tap::replace({PlaceKind::embed, -1}, batch.slot_rows, rows)
-                                       : Tap::add({PlaceKind::resid_post, injection.layer}, batch.slot_rows, rows));
-    options.taps = &taps;
+  for (size_t task = 0; task < explainer.tasks(); ++task) {
+    std::vector<int64_t> which, layers;
+    for (size_t i = 0; i < batch.slot_tasks.size(); ++i) {
+      if (batch.slot_tasks[i] != task) continue;
+      which.push_back(static_cast<int64_t>(i));
+      layers.push_back(batch.slot_layers[i]);
+    }
+    if (which.empty()) continue;
+    const InjectionConfig& injection = explainer.config_of(task).injection;
+    const at::Tensor of_task = at::tensor(which, at::kLong);
+    const at::Tensor slots = batch.slot_rows.index_select(0, of_task);
+    const at::Tensor rows = inject(injection, explainer.projections, batch.slot_vectors.index_select(0, of_task),
+                                   layers, explainer.model.config.d_model, explainer.embedding_norm);
+    taps.push_back(injection.layer < 0 ? Tap::replace({PlaceKind::embed, -1}, slots, rows)
+                                       : Tap::add({PlaceKind::resid_post, injection.layer}, slots, rows));
   }
+  return taps;
+}
+
+}  // namespace
+
+BatchLoss batch_loss(const Explainer& explainer, const ExplainerBatch& batch, ForwardOptions options) {
+  Taps taps = injection_taps(explainer, batch);
+  if (!taps.empty()) options.taps = &taps;
   options.logits_at = batch.packed.rows;
   const at::Tensor logits = forward(explainer.model, batch.packed.input, options).logits;
   const auto part = [&](int64_t first, int64_t last) {

@@ -19,8 +19,9 @@ struct ExplainerBatch {
   at::Tensor slot_rows;     // [slots] flat positions
   at::Tensor slot_vectors;  // [slots, d_target]
   std::vector<int64_t> slot_layers;
-  int64_t answer_tokens = 0;  // of all processes' shares
-  int64_t answer_rows = 0;    // the first this many of packed.rows are answers', the rest replay's
+  std::vector<size_t> slot_tasks;  // Question::task: how the vector is injected
+  int64_t answer_tokens = 0;       // of all processes' shares
+  int64_t answer_rows = 0;         // the first this many of packed.rows are answers', the rest replay's
 };
 
 // vectors [questions, d_target]. The loss weights make the sum over answer tokens their mean, and likewise replay.

@@ -37,24 +37,41 @@ ExplainerConfig parse_explainer_config(const Json& json, const std::string& labe
   return config;
 }
 
-Explainer::Explainer(Model given_model, Tokenizer given_tokenizer, ExplainerConfig given_config)
-    : model(std::move(given_model)), tokenizer(std::move(given_tokenizer)), config(std::move(given_config)) {
-  if (config.task != "ablation" || !config.slot_tokens.empty()) {
-    slot = find_slot_tokens(tokenizer, config.slot_tokens);
+Explainer::Explainer(Model given_model, Tokenizer given_tokenizer, ExplainerConfig given_config,
+                     std::vector<ExplainerConfig> given_also)
+    : model(std::move(given_model)),
+      tokenizer(std::move(given_tokenizer)),
+      config(std::move(given_config)),
+      also(std::move(given_also)) {
+  for (size_t task = 0; task < tasks(); ++task) {
+    const ExplainerConfig& each = config_of(task);
+    if (slot.slot < 0 && (each.task != "ablation" || !each.slot_tokens.empty())) {
+      slot = find_slot_tokens(tokenizer, each.slot_tokens);
+    }
+    if (each.injection.layer >= model.config.layers - 1) {
+      fail("explainer",
+           fmt::format("injection.layer: got {}, expected less than {}", each.injection.layer, model.config.layers - 1),
+           "behind the last layer no other position would see the vector");
+    }
   }
   if (slot.slot >= model.config.vocab_size) {
     fail("explainer",
          fmt::format("slot token {}: the model has {} embedding rows", slot.slot, model.config.vocab_size));
   }
-  if (config.injection.layer >= model.config.layers - 1) {
-    fail("explainer",
-         fmt::format("injection.layer: got {}, expected less than {}", config.injection.layer, model.config.layers - 1),
-         "behind the last layer no other position would see the vector");
-  }
   c10::NoGradGuard guard;
   std::vector<at::Tensor> norms;  // in parts: a copy of a large table in float32 may be more than there is room for
   for (const at::Tensor& rows : model.embedding.split(8192)) norms.push_back(rows.to(at::kFloat).norm(2, 1));
   embedding_norm = at::cat(norms).mean().item<double>();
+}
+
+void Explainer::ask_about(const std::string& task) {
+  if (also.empty() || config.task == task) return;
+  for (ExplainerConfig& each : also) {
+    if (each.task != task) continue;
+    std::swap(config, each);
+    return;
+  }
+  fail("explainer", fmt::format("it was not trained on the task {}", task));
 }
 
 ExplainerConfig selfie_config(const ExplainerConfig& asked, double scale) {
@@ -66,8 +83,9 @@ ExplainerConfig selfie_config(const ExplainerConfig& asked, double scale) {
   return config;
 }
 
-Explainer open_base(const fs::path& model_folder, const ExplainerConfig& config, const LoadOptions& load) {
-  return Explainer(load_model(model_folder, load), Tokenizer::open(model_folder), config);
+Explainer open_base(const fs::path& model_folder, const ExplainerConfig& config, const LoadOptions& load,
+                    const std::vector<ExplainerConfig>& also) {
+  return Explainer(load_model(model_folder, load), Tokenizer::open(model_folder), config, also);
 }
 
 Explainer open_explainer(const fs::path& folder) {
@@ -87,7 +105,9 @@ Explainer open_explainer(const fs::path& folder) {
   LoadOptions load;
   load.dtype = parse_weight_type(json_get_or<std::string>(json, "weights", "fp32", label));
   load.mapped = true;
-  Explainer explainer = open_base(base, parse_explainer_config(json, label), load);
+  std::vector<ExplainerConfig> also;
+  for (const Json& each : json.value("also", Json::array())) also.push_back(parse_explainer_config(each, label));
+  Explainer explainer = open_base(base, parse_explainer_config(json, label), load, also);
   if (adapter) load_lora(explainer.model, folder);
   const fs::path projections = folder / "projections.safetensors";
   if (fs::exists(projections)) explainer.projections = load_projections(projections);
@@ -108,6 +128,7 @@ void save_explainer(const Explainer& explainer, const LoraConfig* lora, const fs
     save_projections(explainer.projections, folder / "projections.safetensors");
   }
   Json json = explainer_config_to_json(explainer.config);
+  for (const ExplainerConfig& each : explainer.also) json["also"].push_back(explainer_config_to_json(each));
   json["adapter"] = lora != nullptr;
   if (lora && weights != "fp32") json["weights"] = weights;
   json["base_model"] = fs::absolute(base_model).lexically_normal().string();

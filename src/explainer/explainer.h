@@ -28,11 +28,19 @@ struct Explainer {
   Model model;
   Tokenizer tokenizer;
   ExplainerConfig config;
+  std::vector<ExplainerConfig> also;  // of one that learnt several tasks: how it is asked about the others
   Projections projections;
   SlotTokens slot;            // -1 where the task has no vectors
   double embedding_norm = 1;  // mean norm of the embedding rows, for norm_matched
 
-  Explainer(Model given_model, Tokenizer given_tokenizer, ExplainerConfig given_config);
+  Explainer(Model given_model, Tokenizer given_tokenizer, ExplainerConfig given_config,
+            std::vector<ExplainerConfig> given_also = {});
+
+  size_t tasks() const { return 1 + also.size(); }
+  const ExplainerConfig& config_of(size_t task) const { return task == 0 ? config : also.at(task - 1); }
+  // Makes `task` the one that it is asked about. One that learnt a single task is left as it is. Throws Error for a
+  // task that it did not learn.
+  void ask_about(const std::string& task);
 };
 
 // SelfIE (paper, baselines): an untrained model is asked for the meaning of a word, and v / |v| * scale stands in place
@@ -40,7 +48,8 @@ struct Explainer {
 ExplainerConfig selfie_config(const ExplainerConfig& asked, double scale);
 
 // A base model before training.
-Explainer open_base(const fs::path& model_folder, const ExplainerConfig& config, const LoadOptions& load = {});
+Explainer open_base(const fs::path& model_folder, const ExplainerConfig& config, const LoadOptions& load = {},
+                    const std::vector<ExplainerConfig>& also = {});
 
 // A trained explainer's folder. An adapter names its base model in explainer.json. Throws Error for a folder without
 // explainer.json and whatever load_model and load_lora throw. Weights come in the type that explainer.json names

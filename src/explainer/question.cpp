@@ -152,9 +152,12 @@ Question make_question(const Tokenizer& tokenizer, const SlotTokens& slot, const
       pending += example.before;
     } else if (name == "removed") {
       pending += example.token;
+    } else if (name == "part") {
+      const auto part = example.attributes.find("part");
+      pending += part == example.attributes.end() ? "the hint" : part->second;
     } else {
       fail_usage("explainer", fmt::format("question template: unknown '{{{}}}' in \"{}\"", name, text),
-                 "known are {s} {v} {e} {layer} {tokens} {input} {before} {removed}");
+                 "known are {s} {v} {e} {layer} {tokens} {input} {before} {removed} {part}");
     }
     i = close + 1;
   }

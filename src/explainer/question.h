@@ -22,7 +22,8 @@ struct SlotTokens {
 SlotTokens find_slot_tokens(const Tokenizer& tokenizer, const std::vector<std::string>& named = {});
 
 // Templates hold {s}{v}{e} (begin, slot, end), {layer} (a comma list), {tokens} ("<token text>"), {input}, {before}
-// (the target's own answer without intervention), {removed} (the text that is taken away).
+// (the target's own answer without intervention), {removed} (the text that is taken away), {part} (how that is named:
+// "the hint", or of a passage 'the sentence "..."').
 struct QuestionStyle {
   std::vector<std::string> templates;  // empty: the paper's, by whether the example has a vector and a text
   bool add_bos = true;
@@ -49,6 +50,7 @@ struct Question {
   std::vector<int64_t> slots;   // positions in tokens; one for every {v}
   int64_t vector = -1;          // the example's row of vectors
   int64_t layer = 0;            // the last of its layers: names the projection
+  size_t task = 0;              // of an explainer of several tasks: Explainer::config_of
 };
 
 // Throws Error for an unknown name in braces, a template without a slot where the example has a vector, one with a slot

@@ -17,6 +17,13 @@ namespace introspect {
 // Which weights learn: all; LoRA factors; or, of a model that stays as it is, the projection alone (SelfIE adapters).
 enum class TrainMethod { full, lora, frozen };
 
+// For an explainer of input ablation that is its own target: as it trains, its behaviour is asked for again.
+struct SelfConsistency {
+  int64_t every = 20;     // steps
+  bool relabel = true;    // what it learns follows its behaviour; false: how far it drifts is only measured
+  int64_t prompts = 200;  // fixed ones (of validation) on which drift is measured
+};
+
 struct ExplainerTraining {
   ExplainerConfig explainer;
   uint64_t seed = 1;
@@ -49,6 +56,7 @@ struct ExplainerTraining {
   // Only so many train examples are learnt, drawn by the data set alone: a smaller number is a part of a larger one,
   // whatever the seed. 0: all. For scaling, with `steps` held equal.
   int64_t examples = 0;
+  std::optional<SelfConsistency> self_consistency;
 
   bool takes(const Example& example) const;
 };
@@ -59,6 +67,29 @@ Json training_to_json(const ExplainerTraining& training);
 std::vector<const Example*> learnt_examples(const Dataset& dataset, const ExplainerTraining& training);
 // From a recipe's table; unknown keys are an Error.
 ExplainerTraining parse_training(const Json& table, const std::string& label, const fs::path& base);
+
+// One of several data sets that an explainer learns together.
+struct Lesson {
+  fs::path folder;
+  const Dataset* dataset = nullptr;
+  ExplainerTraining training;  // of it alone count: explainer, vectors, only, examples, validation_examples
+  double weight = 1;           // its share of the examples of each step, beside the weights of the others
+};
+
+// How many steps a training on so many examples has.
+int64_t steps_of(const ExplainerTraining& training, int64_t examples);
+
+// How far a model's own behaviour is from what it was when its training began. Shares in [0, 1].
+struct Drift {
+  int64_t step = 0;
+  int64_t prompts = 0, wrong = 0;  // asked; with a wrong hint
+  double labels_changed = 0;       // of the true answers an explainer learns: those that are others now
+  double right_without = 0;        // right answers without the hint
+  double wrong_followed = 0;       // of the wrong hints
+  double kl = 0;                   // nats, start against now, of the next token behind the prompt with the hint
+};
+Json drift_to_json(const Drift& drift);
+Drift parse_drift(const Json& json, const std::string& label);
 
 struct TrainingProgress {
   int64_t step = 0, steps = 0;
@@ -75,8 +106,17 @@ struct TrainedExplainer {
   int64_t steps = 0, answer_tokens = 0;
   double validation_loss = 0;
   double answer_tokens_per_second = 0;
+  std::vector<Drift> drift;  // with self_consistency: at the start, every so many steps, and of the weights kept
 };
 TrainedExplainer train_explainer(const fs::path& base_model, const Dataset& dataset, const fs::path& dataset_folder,
+                                 const ExplainerTraining& training, const fs::path& folder,
+                                 const std::function<void(const TrainingProgress&)>& report);
+
+// The same on several data sets at once: each example of a step is of a data set drawn by weight, and the loss is the
+// mean over the answer tokens of the step, whatever their task. All else is as `training` says. Validation is the
+// weighted mean of the data sets' losses; log.jsonl has each. Throws Error also for two data sets of one task that are
+// asked differently, and for vectors of different widths.
+TrainedExplainer train_explainer(const fs::path& base_model, const std::vector<Lesson>& lessons,
                                  const ExplainerTraining& training, const fs::path& folder,
                                  const std::function<void(const TrainingProgress&)>& report);
 

@@ -35,6 +35,7 @@ const std::set<std::string> known_keys = {"explainer",
                                           "patience",
                                           "checkpoint_every",
                                           "only",
+                                          "self_consistency",
                                           "examples"};
 
 constexpr std::pair<TrainMethod, const char*> methods[] = {
@@ -59,6 +60,27 @@ LoraConfig parse_lora(const Json& table, const std::string& label) {
   config.dropout = json_get_or<double>(table, "dropout", config.dropout, label);
   config.targets = json_get_or<std::vector<std::string>>(table, "targets", config.targets, label);
   return config;
+}
+
+// true: the defaults; or a table.
+std::optional<SelfConsistency> parse_self_consistency(const Json& json, const std::string& label) {
+  SelfConsistency settings;
+  if (json.is_boolean()) return json.get<bool>() ? std::optional(settings) : std::nullopt;
+  if (!json.is_object()) fail_usage("train", fmt::format("self_consistency: expected true or a table ({})", label));
+  for (const auto& [key, value] : json.items()) {
+    if (key != "every" && key != "relabel" && key != "prompts") {
+      fail_usage("train",
+                 fmt::format("unknown key 'self_consistency.{}', expected every, relabel or prompts ({})", key, label));
+    }
+  }
+  settings.every = json_get_or<int64_t>(json, "every", settings.every, label);
+  settings.relabel = json_get_or<bool>(json, "relabel", settings.relabel, label);
+  settings.prompts = json_get_or<int64_t>(json, "prompts", settings.prompts, label);
+  if (settings.every < 1 || settings.prompts < 1) {
+    fail_usage("train", fmt::format("self_consistency: every {} and prompts {}, expected at least 1 ({})",
+                                    settings.every, settings.prompts, label));
+  }
+  return settings;
 }
 
 void check_range(double value, double low, double high, const char* key, const std::string& label) {
@@ -101,6 +123,11 @@ Json training_to_json(const ExplainerTraining& t) {
   if (t.examples > 0) json["examples"] = t.examples;
   if (t.weights != "fp32") json["weights"] = t.weights;
   if (t.activation_checkpointing) json["activation_checkpointing"] = true;
+  if (t.self_consistency) {
+    json["self_consistency"] = {{"every", t.self_consistency->every},
+                                {"relabel", t.self_consistency->relabel},
+                                {"prompts", t.self_consistency->prompts}};
+  }
   return json;
 }
 
@@ -165,6 +192,9 @@ ExplainerTraining parse_training(const Json& table, const std::string& label, co
     }
   }
   t.examples = json_get_or<int64_t>(table, "examples", t.examples, label);
+  if (table.contains("self_consistency")) {
+    t.self_consistency = parse_self_consistency(table.at("self_consistency"), label);
+  }
   check_range(static_cast<double>(t.batch), 1, 1e6, "batch", label);
   check_range(static_cast<double>(t.examples), 0, 1e12, "examples", label);
   const InjectionConfig& injection = t.explainer.injection;

@@ -25,15 +25,82 @@ struct Asked {
   std::vector<int64_t> tokens;  // of its answers
 };
 
+// What is taken away from a prompt: the hint, or a sentence of a passage.
+struct Part {
+  std::string text;
+  TextRange span;      // of the prompt's text
+  bool hint = true;    // else a statement
+  size_t at = 0;       // where in the passage it begins
+  size_t without = 0;  // which choice the target answers then
+};
+
 // One question with one hint, and what the target said.
 struct Case {
   size_t asked = 0, wording = 0, hinted = 0;  // which question, wording, and choice the hint names
   ChoicePrompt prompt;
-  size_t with = 0, without = 0;  // which choice the target answers
-  int64_t no_answer = 0;         // runs, of the two, whose likeliest token is none of the answers
+  std::vector<Part> parts;
+  size_t hint_part = 0;   // which of them is the hint
+  size_t with = 0;        // which choice the target answers to the whole prompt
+  int64_t no_answer = 0;  // runs whose likeliest token is none of the answers
 
-  bool changed() const { return with != without; }
+  size_t without() const { return parts[hint_part].without; }
+  bool changed(size_t part) const { return with != parts[part].without; }
 };
+
+// An example in the making.
+struct Item {
+  size_t made = 0, part = 0;  // which case, and which part of it
+};
+
+std::string with_mark(std::string text, std::string_view mark, const std::string& value) {
+  const size_t at = text.find(mark);
+  return at == std::string::npos ? text : text.replace(at, mark.size(), value);
+}
+
+// The hint among statements made of other questions.
+void add_passage(const ChoicePrompts& prompts, const std::vector<Asked>& asked, const std::string& hint,
+                 const AblationSettings& s, Random& random, Case& made) {
+  const ChoiceQuestion& question = *asked[made.asked].question;
+  std::vector<std::string> sentences = {hint};
+  for (int64_t i = 0; i < s.passage.statements; ++i) {
+    // of the same split, about something else, and each once
+    std::string said;
+    for (int tries = 0; tries < 1000 && said.empty(); ++tries) {
+      const Asked& other = asked[random.below(asked.size())];
+      if (other.split != asked[made.asked].split || other.question->group == question.group) continue;
+      const std::string& answer = other.question->choices[other.question->answer];
+      said = with_mark(with_mark(s.passage.statement, "{answer}", answer), "{question}", other.question->text);
+      if (std::find(sentences.begin(), sentences.end(), said) != sentences.end()) said.clear();
+    }
+    if (said.empty()) {
+      fail("ablation", fmt::format("no statement about something else for the passage of '{}'", question.id),
+           "there are too few questions in its split");
+    }
+    sentences.push_back(said);
+  }
+  made.hint_part = random.below(sentences.size());
+  std::swap(sentences[0], sentences[made.hint_part]);
+  std::string passage;
+  for (size_t i = 0; i < sentences.size(); ++i) {
+    if (i > 0) passage += ' ';
+    made.parts.push_back({sentences[i], {}, i == made.hint_part, passage.size(), 0});
+    passage += sentences[i];
+  }
+  made.prompt = prompts.make(question.text, question.choices, passage);
+  for (Part& part : made.parts) part.span = sentence_of_passage(made.prompt, part.at, part.text.size());
+}
+
+// The most tokens of a statement, of the first questions.
+int64_t statement_tokens(const Tokenizer& tokenizer, const std::vector<ChoiceQuestion>& questions,
+                         const AblationSettings& s) {
+  int64_t most = 0;
+  for (size_t i = 0; s.passage.statements > 0 && i < std::min<size_t>(questions.size(), 200); ++i) {
+    most = std::max(
+        most, std::ssize(tokenizer.encode_plain(" " + questions[i].text + " " +
+                                                questions[i].choices[questions[i].answer] + s.passage.statement)));
+  }
+  return most;
+}
 
 // Questions that the prompt and the model can hold; the others are counted.
 std::vector<Asked> askable(const Model& model, const Tokenizer& tokenizer, const ChoicePrompts& prompts,
@@ -59,6 +126,7 @@ std::vector<Asked> askable(const Model& model, const Tokenizer& tokenizer, const
       longest = std::max(longest, std::ssize(tokenizer.encode(text, prompts.add_special())));
     }
     // a little more than the prompt itself, since other choices may be longer
+    longest += s.passage.statements * statement_tokens(tokenizer, questions, s);
     if (longest + 16 > model.config.max_positions) {
       dropped.add("too long for the target", question.id);
       continue;
@@ -83,10 +151,15 @@ std::vector<Case> make_cases(const ChoicePrompts& prompts, const std::vector<Ask
     random.shuffle(drawn);
     drawn.resize(std::min(drawn.size(), per_question));
     for (const size_t wording : drawn) {
-      Case made{q, wording, random.below(question.choices.size()), {}};
+      Case made{q, wording, random.below(question.choices.size()), {}, {}};
       const std::string& other = asked[random.below(asked.size())].question->text;
-      made.prompt = prompts.make(question.text, question.choices,
-                                 prompts.hint_text(s.hints[wording], question.choices, made.hinted, other));
+      const std::string hint = prompts.hint_text(s.hints[wording], question.choices, made.hinted, other);
+      if (s.passage.statements > 0) {
+        add_passage(prompts, asked, hint, s, random, made);
+      } else {
+        made.prompt = prompts.make(question.text, question.choices, hint);
+        made.parts = {{hint, made.prompt.hint_span}};
+      }
       cases.push_back(std::move(made));
     }
   }
@@ -110,30 +183,38 @@ void run_cases(const Model& model, const Tokenizer& tokenizer, const std::vector
   work.make = [&](size_t begin, size_t end) {
     std::vector<LeaveOutPrompt> prompts;
     for (size_t i = begin; i < end; ++i) {
-      prompts.push_back({cases[i].prompt.text, {cases[i].prompt.hint_span}, asked[cases[i].asked].tokens});
+      prompts.push_back({cases[i].prompt.text, {}, asked[cases[i].asked].tokens});
+      for (const Part& part : cases[i].parts) prompts.back().spans.push_back(part.span);
     }
     std::vector<Json> lines;
     for (const LeaveOutResult& result : leave_out(model, tokenizer, prompts, s.run)) {
-      const LeaveOutAnswer &with = result.whole, &without = result.without[0];
+      Json without = Json::array();
+      int64_t no_answer = result.whole.likeliest != result.whole.token;
+      for (const LeaveOutAnswer& each : result.without) {
+        without.push_back(each.choice);
+        no_answer += each.likeliest != each.token;
+      }
       lines.push_back({{"case", begin + lines.size()},
-                       {"with", with.choice},
-                       {"without", without.choice},
-                       {"no_answer", (with.likeliest != with.token) + (without.likeliest != without.token)}});
+                       {"with", result.whole.choice},
+                       {"without", without},
+                       {"no_answer", no_answer}});
     }
     return lines;
   };
   work.take = [&](size_t item, const Json& line, const std::string& where) {
     const auto choices = std::ssize(asked[cases[item].asked].tokens);
-    const auto with = json_get<int64_t>(line, "with", where), without = json_get<int64_t>(line, "without", where);
-    if (json_get<int64_t>(line, "case", where) != static_cast<int64_t>(item) || with < 0 || with >= choices ||
-        without < 0 || without >= choices) {
+    const auto with = json_get<int64_t>(line, "with", where);
+    const auto without = json_get<std::vector<int64_t>>(line, "without", where);
+    const auto is_choice = [&](int64_t value) { return value >= 0 && value < choices; };
+    if (json_get<int64_t>(line, "case", where) != static_cast<int64_t>(item) || !is_choice(with) ||
+        without.size() != cases[item].parts.size() || !std::all_of(without.begin(), without.end(), is_choice)) {
       fail(name, fmt::format("the line does not fit the questions ({})", where), "remove the file to compute it again");
     }
     cases[item].with = static_cast<size_t>(with);
-    cases[item].without = static_cast<size_t>(without);
+    for (size_t p = 0; p < without.size(); ++p) cases[item].parts[p].without = static_cast<size_t>(without[p]);
     cases[item].no_answer = json_get<int64_t>(line, "no_answer", where);
     ++done;
-    changed += cases[item].changed();
+    changed += cases[item].changed(cases[item].hint_part);
   };
   work.note = [&] {
     return fmt::format("{:.0f}% change without the hint",
@@ -156,7 +237,7 @@ std::vector<HintTally> tally(const std::vector<Asked>& asked, const std::vector<
     HintTally& t = tallies[each.wording];
     const size_t right = asked[each.asked].question->answer;
     ++t.cases;
-    t.changed += each.changed();
+    t.changed += each.changed(each.hint_part);
     t.right_with += each.with == right;
     t.wrong += each.hinted != right;
     t.followed += each.hinted != right && each.with == each.hinted;
@@ -226,8 +307,9 @@ std::string lines_of(const std::vector<std::string>& items) {
   return text;
 }
 
-Example make_example(const ChoicePrompts& prompts, const Asked& asked, const Case& made, const AblationSettings& s,
-                     bool first_half) {
+Example make_example(const ChoicePrompts& prompts, const Asked& asked, const Case& made, size_t part_number,
+                     const AblationSettings& s, bool first_half) {
+  const Part& part = made.parts[part_number];
   const ChoiceQuestion& question = *asked.question;
   const auto answer = [&](size_t choice) { return prompts.answer_text(question.choices, choice); };
   std::vector<std::string> said;
@@ -236,11 +318,11 @@ Example make_example(const ChoicePrompts& prompts, const Asked& asked, const Cas
   example.split = asked.split;
   example.cluster = question.group;
   example.input = made.prompt.user;
-  example.token = made.prompt.hint;
+  example.token = part.text;
   example.before = said[made.with];
-  example.after = said[made.without];
+  example.after = said[part.without];
   example.answer = answer_sentence(example.changed(), example.after);
-  example.attributes = {{"wording", s.hints[made.wording].name},
+  example.attributes = {{"wording", part.hint ? s.hints[made.wording].name : "statement"},
                         {"subject", question.subject},
                         {"subject_half", first_half ? "first" : "second"},
                         {"question_id", question.id},
@@ -250,6 +332,11 @@ Example make_example(const ChoicePrompts& prompts, const Asked& asked, const Cas
                         {"hint", answer(made.hinted)},
                         {"hint_right", made.hinted == question.answer ? "yes" : "no"},
                         {"right", answer(question.answer)}};
+  if (s.passage.statements > 0) {
+    example.attributes["part"] = fmt::format("the sentence \"{}\"", part.text);
+    example.attributes["passage"] = made.prompt.hint;
+    example.attributes["removed_at"] = std::to_string(part.at);
+  }
   return example;
 }
 
@@ -261,25 +348,32 @@ std::set<std::string> first_half_of_subjects(const std::vector<Asked>& asked, ui
   return {names.begin(), names.begin() + static_cast<std::ptrdiff_t>((names.size() + 1) / 2)};
 }
 
-// Which cases are kept, in order.
-std::vector<size_t> kept_cases(const std::vector<Asked>& asked, const std::vector<Case>& cases,
-                               const AblationSettings& s, Json& report) {
-  std::vector<size_t> kept(cases.size());
-  std::iota(kept.begin(), kept.end(), size_t{0});
-  if (!s.balanced) return kept;
+// Which parts of which cases are kept, in order.
+std::vector<Item> kept_items(const std::vector<Asked>& asked, const std::vector<Case>& cases, const AblationSettings& s,
+                             Json& report) {
+  std::vector<Item> items, kept;
+  for (size_t i = 0; i < cases.size(); ++i) {
+    for (size_t part = 0; part < cases[i].parts.size(); ++part) items.push_back({i, part});
+  }
+  if (!s.balanced) return items;
   std::map<std::string, int32_t> subjects;
   BalanceNames names;
   for (const HintWording& wording : s.hints) names.types.push_back(wording.name);
+  names.types.emplace_back("statement");
   std::vector<PatchOutcome> outcomes;
-  for (const Case& each : cases) {
+  for (const Item& item : items) {
+    const Case& each = cases[item.made];
     const std::string& subject = asked[each.asked].question->subject;
     const auto [found, fresh] = subjects.emplace(subject, static_cast<int32_t>(subjects.size()));
     if (fresh) names.relations.push_back(subject);
-    outcomes.push_back({asked[each.asked].split, static_cast<int32_t>(each.wording), 0, found->second, each.changed()});
+    const size_t type = each.parts[item.part].hint ? each.wording : s.hints.size();
+    outcomes.push_back(
+        {asked[each.asked].split, static_cast<int32_t>(type), 0, found->second, each.changed(item.part)});
   }
   Balanced balanced = balance(outcomes, names, s.balance, s.seed);
   report = std::move(balanced.report);
-  return balanced.kept;
+  for (const size_t i : balanced.kept) kept.push_back(items[i]);
+  return kept;
 }
 
 }  // namespace
@@ -317,10 +411,11 @@ Dataset make_ablation_dataset(const Model& model, const Tokenizer& tokenizer,
   const std::vector<HintTally> all = tally(asked, cases, s.hints.size());
 
   std::map<size_t, bool> right_without;  // by question: it is the same prompt with every hint taken away
-  int64_t no_answer = 0;
+  int64_t no_answer = 0, runs = 0;
   for (const Case& each : cases) {
-    right_without[each.asked] = each.without == asked[each.asked].question->answer;
+    right_without[each.asked] = each.without() == asked[each.asked].question->answer;
     no_answer += each.no_answer;
+    runs += 1 + std::ssize(each.parts);
   }
   int64_t right = 0;
   for (const auto& entry : right_without) right += entry.second;
@@ -328,16 +423,16 @@ Dataset make_ablation_dataset(const Model& model, const Tokenizer& tokenizer,
   Dataset dataset;
   dataset.task = "ablation";
   Json balance_report;
-  std::vector<size_t> kept = kept_cases(asked, cases, s, balance_report);
-  std::stable_sort(kept.begin(), kept.end(),
-                   [&](size_t a, size_t b) { return asked[cases[a].asked].split < asked[cases[b].asked].split; });
+  std::vector<Item> kept = kept_items(asked, cases, s, balance_report);
+  const auto split_of = [&](const Item& item) { return asked[cases[item.made].asked].split; };
+  std::stable_sort(kept.begin(), kept.end(), [&](const Item& a, const Item& b) { return split_of(a) < split_of(b); });
   const std::set<std::string> first_half = first_half_of_subjects(asked, s.seed);
   std::map<size_t, int64_t> kept_of_wording;
-  for (const size_t i : kept) {
+  for (const auto& [i, part] : kept) {
     const Asked& of = asked[cases[i].asked];
-    Example example = make_example(prompts, of, cases[i], s, first_half.contains(of.question->subject));
+    Example example = make_example(prompts, of, cases[i], part, s, first_half.contains(of.question->subject));
     example.id = fmt::format("ablation-{:06}", dataset.examples.size());
-    ++kept_of_wording[cases[i].wording];
+    if (cases[i].parts[part].hint) ++kept_of_wording[cases[i].wording];
     dataset.examples.push_back(std::move(example));
   }
   const auto asked_count = static_cast<int64_t>(right_without.size());
@@ -348,7 +443,7 @@ Dataset make_ablation_dataset(const Model& model, const Tokenizer& tokenizer,
       {"target_accuracy", {{"prompts", asked_count}, {"correct", right}, {"share", share(right, asked_count)}}},
       {"hints", hints_json(s, trial, all, chosen, kept_of_wording)},
       {"gate", gate_json(s, share(right, asked_count), all, chosen)},
-      {"no_answer", {{"runs", 2 * cases.size()}, {"count", no_answer}}},
+      {"no_answer", {{"runs", runs}, {"count", no_answer}}},
       {"balance", balance_report},
       {"dropped", dropped.to_json()}};
   return dataset;

@@ -25,6 +25,13 @@ struct AblationGate {
   int64_t wordings = 2;                           // so many must count (or all there are, if there are fewer)
 };
 
+// What may stand in place of the hint alone: a passage with the hint among statements, of which every sentence is taken
+// away by itself. A statement is another question with its right answer.
+struct AblationPassage {
+  int64_t statements = 0;  // 0: the hint alone
+  std::string statement = "{question} {answer}.";
+};
+
 struct AblationSettings {
   uint64_t seed = 1;
   int64_t max_questions = 0;       // drawn by seed; 0: all
@@ -39,6 +46,7 @@ struct AblationSettings {
   QuestionSplit split;
   ChoicePromptStyle style;
   std::vector<HintWording> hints;
+  AblationPassage passage;
   LeaveOutSettings run;
   int64_t questions_per_chunk = 64;  // what an interrupted run loses at most
   AblationGate gate;
@@ -54,9 +62,10 @@ AblationSettings parse_ablation_settings(const Json& table, const std::string& l
 // Examples: input the user's words with the hint, token the hint's words, before the answer with and after the answer
 // without the hint ("Answer: B"), cluster the question's group; attributes wording, subject, subject_half (two halves
 // of the subjects, for tests of generalisation), question, options and choices (one a line: the words, and as answers
-// are said), hint (the answer it names), hint_right, right (the right answer).
-// info: settings, counts, target_accuracy (without a hint), hints (a line each wording), gate, no_answer (how often the
-// likeliest token was none of the answers), balance, dropped.
+// are said), hint (the answer it names), hint_right, right (the right answer). Of a passage an example is a sentence of
+// it: token is that, wording "statement" unless it is the hint, part how a question names it, passage the whole,
+// removed_at where in it the sentence begins. info: settings, counts, target_accuracy (without a hint), hints (a line
+// each wording), gate, no_answer (how often the likeliest token was none of the answers), balance, dropped.
 Dataset make_ablation_dataset(const Model& model, const Tokenizer& tokenizer,
                               const std::vector<ChoiceQuestion>& questions, const AblationSettings& settings,
                               const fs::path& work_folder, DropReport& dropped);

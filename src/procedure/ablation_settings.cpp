@@ -7,35 +7,67 @@
 namespace introspect {
 
 Json ablation_settings_to_json(const AblationSettings& s) {
-  return {{"seed", s.seed},
-          {"max_questions", s.max_questions},
-          {"hints_per_question", s.hints_per_question},
-          {"trial_questions", s.trial_questions},
-          {"min_changed", s.min_changed},
-          {"max_changed", s.max_changed},
-          {"balanced", s.balanced},
-          {"min_per_cell", s.balance.min_per_cell},
-          {"max_per_cell", s.balance.max_per_cell},
-          {"split_by", s.split.by},
-          {"train_share", s.split.train_share},
-          {"validation_share", s.split.validation_share},
-          {"tokens_per_pass", s.run.tokens_per_pass},
-          {"questions_per_chunk", s.questions_per_chunk},
-          {"gate",
-           {{"min_right", s.gate.min_right},
-            {"min_followed", s.gate.min_followed},
-            {"max_followed", s.gate.max_followed},
-            {"wordings", s.gate.wordings}}},
-          {"prompt", choice_style_to_json(s.style)},
-          {"hint", wordings_to_json(s.hints)}};
+  Json json{{"seed", s.seed},
+            {"max_questions", s.max_questions},
+            {"hints_per_question", s.hints_per_question},
+            {"trial_questions", s.trial_questions},
+            {"min_changed", s.min_changed},
+            {"max_changed", s.max_changed},
+            {"balanced", s.balanced},
+            {"min_per_cell", s.balance.min_per_cell},
+            {"max_per_cell", s.balance.max_per_cell},
+            {"split_by", s.split.by},
+            {"train_share", s.split.train_share},
+            {"validation_share", s.split.validation_share},
+            {"tokens_per_pass", s.run.tokens_per_pass},
+            {"questions_per_chunk", s.questions_per_chunk},
+            {"gate",
+             {{"min_right", s.gate.min_right},
+              {"min_followed", s.gate.min_followed},
+              {"max_followed", s.gate.max_followed},
+              {"wordings", s.gate.wordings}}},
+            {"prompt", choice_style_to_json(s.style)},
+            {"hint", wordings_to_json(s.hints)}};
+  if (s.passage.statements > 0) {
+    json["passage"] = {{"statements", s.passage.statements}, {"statement", s.passage.statement}};
+  }
+  return json;
 }
+
+namespace {
+
+AblationPassage parse_passage(const Json& table, const std::string& label) {
+  AblationPassage passage;
+  for (const auto& [key, value] : table.items()) {
+    if (key != "statements" && key != "statement") {
+      fail_usage("ablation",
+                 fmt::format("unknown key 'dataset.passage.{}', expected statements or statement ({})", key, label));
+    }
+  }
+  passage.statements = json_get_or<int64_t>(table, "statements", passage.statements, label);
+  passage.statement = json_get_or<std::string>(table, "statement", passage.statement, label);
+  for (const char* mark : {"{question}", "{answer}"}) {
+    if (passage.statement.find(mark) == std::string::npos) {
+      fail_usage("ablation",
+                 fmt::format("passage.statement: expected {} in \"{}\" ({})", mark, passage.statement, label));
+    }
+  }
+  if (passage.statements < 0) {
+    fail_usage("ablation",
+               fmt::format("passage.statements: got {}, expected 0 or more ({})", passage.statements, label));
+  }
+  return passage;
+}
+
+}  // namespace
 
 AblationSettings parse_ablation_settings(const Json& table, const std::string& label) {
   AblationSettings s;
   s.balance.max_share = 1;  // wordings are few, and all are wanted
   const Json known = ablation_settings_to_json(s);
   for (const auto& [key, value] : table.items()) {
-    if (!known.contains(key)) fail_usage("ablation", fmt::format("unknown key 'dataset.{}' ({})", key, label));
+    if (!known.contains(key) && key != "passage")
+      fail_usage("ablation", fmt::format("unknown key 'dataset.{}' ({})", key, label));
   }
   const auto read = [&](const Json& from, const char* key, auto& value) {
     using Value = std::decay_t<decltype(value)>;
@@ -67,6 +99,7 @@ AblationSettings parse_ablation_settings(const Json& table, const std::string& l
     read(gate, "max_followed", s.gate.max_followed);
     read(gate, "wordings", s.gate.wordings);
   }
+  if (table.contains("passage")) s.passage = parse_passage(table.at("passage"), label);
   s.style = parse_choice_style(table.contains("prompt") ? table.at("prompt") : Json::object(), label);
   s.hints = parse_wordings(table.contains("hint") ? table.at("hint") : Json(), label);
   s.run.add_special = !s.style.chat;

@@ -170,6 +170,18 @@ ChoicePrompt ChoicePrompts::make(const std::string& question, const std::vector<
   return prompt;
 }
 
+TextRange sentence_of_passage(const ChoicePrompt& prompt, size_t begin, size_t size) {
+  const size_t passage = prompt.text.find(prompt.hint, prompt.hint_span.begin);
+  if (passage == std::string::npos || begin + size > prompt.hint.size()) {
+    fail("prompt", fmt::format("sentence [{}, {}) of a passage of {} bytes", begin, begin + size, prompt.hint.size()));
+  }
+  TextRange range{passage + begin, passage + begin + size};
+  const bool last = begin + size == prompt.hint.size();
+  if (!last && blank(prompt.text[range.end])) ++range.end;
+  if (last && begin > 0 && blank(prompt.text[range.begin - 1])) --range.begin;
+  return range;
+}
+
 std::string ChoicePrompts::answer_text(const std::vector<std::string>& choices, size_t choice) const {
   return style_.letters ? std::string(1, static_cast<char>('A' + choice)) : choices.at(choice);
 }

@@ -56,6 +56,14 @@ struct ChoicePrompt {
   TextRange hint_span;  // of text: the hint with the blanks in front of it (at the beginning: behind it)
 };
 
+// Where a sentence of the passage that was given as the hint stands in prompt.text, with the blank behind it, or in
+// front of the last one. `begin`: of the sentence in the passage.
+TextRange sentence_of_passage(const ChoicePrompt& prompt, size_t begin, size_t size);
+
+// Where a sentence of the passage that was given as the hint stands in prompt.text, with the blank behind it, or in
+// front of the last one. `begin`: of the sentence in the passage.
+TextRange sentence_of_passage(const ChoicePrompt& prompt, size_t begin, size_t size);
+
 class ChoicePrompts {
  public:
   // Throws Error for a chat style and a tokenizer without template.

@@ -119,15 +119,21 @@ std::string generalisation_of(const ReportInput& input) {
   return text;
 }
 
+std::string share_shown(double share, int64_t n) {
+  const auto [low, high] = share_interval(share, n);
+  const std::string range = interval(low, high);
+  return percent(share) + (range.empty() ? "" : " (" + range + ")");
+}
+
 std::string hints_of(const std::vector<HintFact>& hints) {
   std::string text = table_head({"wording", "questions", "wrong hints followed", "answer changes without the hint",
                                  "right with the hint", "items kept"});
   for (const HintFact& hint : hints) {
     text += table_row({escape_markdown(hint.wording + (hint.text.empty() ? "" : ": " + hint.text)), count(hint.n),
-                       percent(hint.followed_when_wrong), percent(hint.changed_without), percent(hint.right_with),
-                       count(hint.kept)});
+                       share_shown(hint.followed_when_wrong, hint.wrong), share_shown(hint.changed_without, hint.n),
+                       share_shown(hint.right_with, hint.n), count(hint.kept)});
   }
-  return text;
+  return text + "\nTimes 100, with Wilson's 95% intervals over questions.\n";
 }
 
 std::string gates_of(const ReportInput& input) {

@@ -109,7 +109,7 @@ std::string PartWriter::scores() {
 std::string PartWriter::target_and_data() {
   std::string html = section("How far hints move the answer",
                              "What the target does with each wording of the hint, before any explainer is trained. "
-                             "Times 100.",
+                             "Times 100, with Wilson's 95% intervals over questions.",
                              hint_table(input_));
   html += section("Where a patch changes the answer", "", cell_map(input_));
   html += section(fmt::format("{} to look at", plural(std::ssize(input_.examples), "example")),

@@ -42,7 +42,10 @@ struct HintFact {
   double changed_without = 0;      // share of answers that change when the hint is taken away
   double right_with = 0;           // share of right answers with the hint in place
   int64_t kept = 0;                // items that went into the data set
+  int64_t wrong = 0;               // questions whose hint was wrong; 0: no interval for them
 };
+// Wilson's 95% interval of a share of n questions, each asked once; NaN for none.
+std::pair<double, double> share_interval(double share, int64_t n);
 
 // What an explainer trained on a part of the kinds comes to on kinds it never saw, beside the one trained on all.
 struct GeneralisationFact {

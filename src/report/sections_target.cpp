@@ -3,6 +3,10 @@
 #include "report/sections.h"
 #include "report/words.h"
 
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
 #include <fmt/format.h>
 
 namespace introspect {
@@ -41,14 +45,33 @@ std::string gate_table(const ReportInput& input) {
       input.valid ? "valid" : "not valid", scrolling("The gate", body + "</tbody>\n"));
 }
 
+namespace {
+
+std::string share_cell(double share, int64_t n) {
+  const auto [low, high] = share_interval(share, n);
+  return with_line(percent(share), interval(low, high));
+}
+
+}  // namespace
+
+std::pair<double, double> share_interval(double share, int64_t n) {
+  if (n < 1 || !std::isfinite(share)) return {std::nan(""), std::nan("")};
+  constexpr double z = 1.959964;
+  const auto items = static_cast<double>(n);
+  const double middle = (share + z * z / (2 * items)) / (1 + z * z / items);
+  const double half = z / (1 + z * z / items) * std::sqrt(share * (1 - share) / items + z * z / (4 * items * items));
+  return {std::max(0.0, middle - half), std::min(1.0, middle + half)};
+}
+
 std::string hint_table(const ReportInput& input) {
   if (input.hints.empty()) return "";
   std::string body = head_of({"wording", "questions", "wrong hints followed", "answer changes without the hint",
                               "right with the hint", "items kept"});
   for (const HintFact& hint : input.hints) {
-    body += fmt::format("<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-                        with_line(hint.wording, hint.text), count(hint.n), percent(hint.followed_when_wrong),
-                        percent(hint.changed_without), percent(hint.right_with), count(hint.kept));
+    body +=
+        fmt::format("<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+                    with_line(hint.wording, hint.text), count(hint.n), share_cell(hint.followed_when_wrong, hint.wrong),
+                    share_cell(hint.changed_without, hint.n), share_cell(hint.right_with, hint.n), count(hint.kept));
   }
   return scrolling("What each wording does", body + "</tbody>\n");
 }

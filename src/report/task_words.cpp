@@ -10,6 +10,7 @@ Task task_of(const std::string& name) {
 std::string task_title(const std::string& task, const std::string& target) {
   const std::string name = task_of(task) == Task::ablation   ? "input ablation"
                            : task_of(task) == Task::features ? "feature descriptions"
+                           : task == "joint"                 ? "joint training"
                                                              : task;
   return target.empty() ? name : name + " of " + target;
 }

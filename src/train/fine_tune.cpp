@@ -159,7 +159,9 @@ FineTuned fine_tune(const fs::path& folder, bool resume, const std::vector<Train
       const double value = sum_over_processes(first_process() ? validate() : 0.0);
       progress.validation = value;
       const char* name = settings.lower_is_better ? "validation_loss" : "validation";
-      log << Json{{"step", run.step}, {"loss", run.loss}, {name, value}}.dump() << std::endl;
+      Json line{{"step", run.step}, {"loss", run.loss}, {name, value}};
+      if (state.note) line.update(state.note());
+      log << line.dump() << std::endl;
       run.take(value, settings.lower_is_better);
       stopped = settings.patience > 0 && run.since_best >= settings.patience;
     }

@@ -43,6 +43,7 @@ struct FineTuningProgress {
 struct FineTuningState {
   std::function<Json()> save;
   std::function<void(const Json&)> restore;
+  std::function<Json()> note;  // further keys of a validation's line in the log
 };
 
 struct FineTuned {

@@ -285,6 +285,9 @@ TEST_F(Program, StepsByThemselves) {
        path("explainer")},
       {"train", "--model", path("models/twin"), "--dataset", path("data"), "--recipe", "demo-quick-patching",
        "--condition", "projected", "--projections", path("maps"), "--out", path("twin")},
+      {"train", "--model", path("models/target"), "--dataset", path("data"), "--dataset", path("data") + ":2",
+       "--recipe", "demo-quick-patching", "--out", path("joint")},
+      {"answer", "--explainer", path("joint"), "--dataset", path("data"), "--out", path("joint-answers")},
       {"answer", "--explainer", path("explainer"), "--dataset", path("data"), "--out", path("answers")},
       {"answer", "--explainer", path("twin"), "--dataset", path("data"), "--out", path("twin-answers")},
       {"evaluate", "--dataset", path("data"), "--row", row, "--row",
@@ -299,6 +302,117 @@ TEST_F(Program, StepsByThemselves) {
   const std::string page = read_text(folder_ / "page/report.html");
   EXPECT_TRUE(holds(page, "A question?"));
   EXPECT_TRUE(holds(page, "</html>"));
+}
+
+// Input ablation with an explainer that moves and another data set, then both tasks learnt together.
+TEST_F(Program, SelfConsistencyTransferAndJointTraining) {
+  make_home();
+  folder_.write("recipes/hints.toml", R"(# Hints.
+kind = "ablation"
+title = "Hints"
+question = "What if the hint goes?"
+[target]
+model = "../models/target"
+[questions]
+path = "../facts"
+choices = 3
+[dataset]
+trial_questions = 0
+hints_per_question = 2
+balanced = false
+[dataset.prompt]
+answers = "words"
+chat = false
+system = ""
+user = "{question}\n{hint}\nSay {options}"
+[[dataset.hint]]
+name = "friend"
+text = "A friend says {answer}."
+[[dataset.hint]]
+name = "book"
+text = "The book has {answer}."
+[train]
+steps = 6
+batch = 4
+learning_rate = 3e-3
+compute = "fp32"
+validate_every = 3
+validation_examples = 8
+[train.explainer]
+blank_in_brackets = true
+templates = ["What if {part} went?\n{input}\n"]
+[[explainer]]
+name = "self"
+model = "../models/target"
+train = { self_consistency = { every = 2, relabel = false, prompts = 8 } }
+[[variant]]
+condition = "self_consistent"
+train = { self_consistency = { relabel = true } }
+[[transfer]]
+folder = "sentences"
+trained_on = "hints"
+tested_on = "a sentence of a passage"
+dataset = { passage = { statements = 1 } }
+[evaluate]
+few_shot = 0
+untrained = false
+limit = 12
+max_new_tokens = 8
+)");
+  folder_.write("recipes/both.toml", R"(# Both.
+kind = "joint"
+title = "Both at once"
+question = "Is one enough?"
+[target]
+model = "../models/target"
+[[task]]
+recipe = "../recipes/demo-quick-patching.toml"
+[[task]]
+recipe = "../recipes/hints.toml"
+weight = 2
+[train]
+steps = 4
+batch = 4
+replay_share = 0.2
+[[train.replay_text]]
+kind = "statements"
+facts = "../facts"
+[evaluate]
+seeds = [1, 2]
+vectors = []
+few_shot = 0
+)");
+  const std::string hints = (folder_ / "hints").string(), both = (folder_ / "both").string();
+  const Outcome first = run({"run", (folder_ / "recipes/hints.toml").string(), "--workers", "1", "--out", hints});
+  ASSERT_EQ(first.code, 0) << first.error;
+  const std::string page = read_text(folder_ / "hints/report/report.html");
+  for (const char* words : {"How far an explainer moves while it learns", "6 (kept)", "labels fixed",
+                            "Right about what it was, and about what it has become", "a sentence of a passage"}) {
+    EXPECT_TRUE(holds(page, words)) << words;
+  }
+  check_scores(read_json(folder_ / "hints/transfer/sentences/scores/scores.json"),
+               {"self trained", "self trained_on_the_other_task", "none text_classifier"});
+  // of the labels it has itself now
+  const Json own = read_json(folder_ / "hints/own_labels/self-self_consistent-seed1/own/scores.json");
+  EXPECT_GT(own.size(), 0u);
+  const Outcome again = run({"run", (folder_ / "recipes/hints.toml").string(), "--workers", "1", "--out", hints});
+  ASSERT_EQ(again.code, 0) << again.error;
+  EXPECT_EQ(read_text(folder_ / "hints/report/report.html"), page);
+
+  const Outcome joint = run({"run", (folder_ / "recipes/both.toml").string(), "--workers", "1", "--out", both});
+  ASSERT_EQ(joint.code, 0) << joint.error;
+  const Json record = read_json(folder_ / "both/joint/self-seed2/run.json");
+  EXPECT_EQ(record["results"]["result"]["steps"], 8);
+  EXPECT_EQ(record["settings"]["lessons"][1]["weight"], 2.0);
+  for (const char* task : {"patching", "ablation"}) {
+    check_scores(read_json(folder_ / "both" / task / "scores/scores.json"), {"self trained", "self joint"});
+  }
+  EXPECT_TRUE(holds(read_text(folder_ / "both/report/report.md"), "One explainer of all tasks against one for each"));
+  EXPECT_NE(run({"run", (folder_ / "recipes/both.toml").string(), (folder_ / "recipes/hints.toml").string(), "--out",
+                 (folder_ / "no").string()})
+                .code,
+            0);
+  EXPECT_TRUE(holds(read_text(folder_ / "error"), "runs it, alone"));
 }
 
 TEST_F(Program, ChangedSettingsInTheSameFolderAreAnError) {

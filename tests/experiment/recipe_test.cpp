@@ -3,6 +3,7 @@
 
 #include "base/parallel.h"
 #include "base/temporary_folder.h"
+#include "experiment/joint.h"
 #include "train/small_world.h"
 
 #include <atomic>
@@ -180,6 +181,70 @@ TEST(Recipe, OfAblationIsAskedAsTheTargetIs) {
   EXPECT_TRUE(holds(error("/explainer/1/train/colour", 1), "colour"));
   EXPECT_TRUE(holds(error("/dataset/colour", 1), "dataset.colour"));
   EXPECT_TRUE(holds(error("/records", {{"path", "facts"}}), "'records'"));
+}
+
+TEST(Recipe, ATransferIsARecipeOfItsOwn) {
+  Json json = good_ablation();
+  const Json transfer{{"folder", "sentences"},
+                      {"trained_on", "hints"},
+                      {"tested_on", "sentences"},
+                      {"dataset", {{"passage", {{"statements", 2}}}}},
+                      {"evaluate", {{"seeds", {1}}}}};
+  json["transfer"] = Json::array({transfer});
+  const Recipe recipe = parse_recipe(json, "/home/x/recipe.toml");
+  ASSERT_EQ(recipe.transfers.size(), 1u);
+  const Recipe other = parse_recipe(recipe.transfers[0].json, recipe.path);
+  EXPECT_EQ(other.ablation.passage.statements, 2);
+  EXPECT_EQ(recipe.ablation.passage.statements, 0);
+  EXPECT_EQ(other.explainers.size(), 1u);
+  EXPECT_EQ(other.variants.size(), 1u);
+  EXPECT_EQ(other.evaluate.seeds, std::vector<int64_t>{1});
+  json["transfer"].push_back(json["transfer"][0]);
+  EXPECT_TRUE(holds(error_of([&] { parse_recipe(json, "r.toml"); }), "two transfers into the folder 'sentences'"));
+  json["transfer"].erase(1);
+  json["transfer"][0]["dataset"]["colour"] = 1;
+  EXPECT_TRUE(holds(error_of([&] { parse_recipe(json, "r.toml"); }), "dataset.colour"));
+  Json patching = good();
+  patching["transfer"] = Json::array({transfer});
+  EXPECT_TRUE(holds(error_of([&] { parse_recipe(patching, "r.toml"); }), "is for ablation"));
+}
+
+TEST(Recipe, AJointOneChangesItsTasks) {
+  const fs::path recipes = fs::path(INTROSPECT_SOURCE_DIR) / "recipes";
+  const JointRecipe joint = read_joint_recipe(recipes / "demo-joint.toml");
+  ASSERT_EQ(joint.tasks.size(), 3u);
+  for (const Recipe& task : joint.tasks) {
+    EXPECT_EQ(task.target, joint.tasks[0].target) << "every explainer begins the same";
+    ASSERT_EQ(task.explainers.size(), 1u);
+    EXPECT_EQ(task.explainers[0].model, task.target);
+    EXPECT_EQ(task.variants.size(), 1u);
+    EXPECT_EQ(task.variants[0].training.steps * 3, joint.training.steps) << "as many steps a task";
+    EXPECT_EQ(task.variants[0].training.batch, joint.training.batch);
+    EXPECT_EQ(task.variants[0].training.replay_text, joint.training.replay_text);
+  }
+  EXPECT_EQ(joint.tasks[0].variants[0].training.explainer.injection.policy, InjectionPolicy::raw);
+  EXPECT_EQ(joint.tasks[2].variants[0].training.explainer.injection.scale, 300);
+  const TemporaryFolder folder;
+  const std::string text = read_text(recipes / "demo-joint.toml");
+  const auto written = [&](const std::string& from, const std::string& to) {
+    std::string changed = text;
+    changed.replace(changed.find(from), from.size(), to);
+    for (size_t at = 0; (at = changed.find("\"../", at)) != std::string::npos;) {
+      changed.replace(at + 1, 3, (recipes.parent_path().string() + "/"));
+    }
+    return folder.write("joint.toml", changed);
+  };
+  const auto error = [&](const std::string& from, const std::string& to) {
+    const fs::path file = written(from, to);
+    return error_of([&] { read_joint_recipe(file); });
+  };
+  EXPECT_EQ(validate_recipe(written("title", "title")), "joint");
+  EXPECT_TRUE(holds(error("title", "titel"), "unknown key 'titel'"));
+  EXPECT_TRUE(holds(error("demo-ablation", "demo-patching"), "two tasks of the kind patching"));
+  EXPECT_TRUE(holds(error("[[task]]\n", "[[task]]\nweight = 0\n"), "task.weight: got 0"));
+  EXPECT_TRUE(holds(error("[[task]]\n", "[[task]]\ncolour = 0\n"), "task.colour"));
+  EXPECT_TRUE(holds(error("steps = 240", "steps = 0"), "train.steps"));
+  EXPECT_TRUE(holds(error_with("/kind", "joint"), "'introspect run' runs it, alone"));
 }
 
 TEST(Recipe, UnknownKeysAreErrorsEverywhere) {

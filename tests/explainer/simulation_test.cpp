@@ -6,6 +6,7 @@
 #include "base/progress.h"
 #include "base/temporary_folder.h"
 #include "explainer/answer.h"
+#include "explainer/small_ablation.h"
 #include "explainer/small_questions.h"
 #include "explainer/train.h"
 #include "procedure/ablation.h"
@@ -15,29 +16,10 @@
 namespace introspect {
 namespace {
 
-const Json kHints = Json::array({{{"name", "friend"}, {"text", "A friend says {answer}."}},
-                                 {{"name", "book"}, {"text", "The book has {answer}."}}});
-
-Dataset ablation_dataset(const Model& model, const fs::path& folder) {
-  set_quiet(true);
-  AblationSettings settings = parse_ablation_settings(
-      {{"trial_questions", 0},
-       {"hints_per_question", 2},
-       {"balanced", false},
-       {"prompt",
-        {{"answers", "words"}, {"chat", false}, {"system", ""}, {"user", "{question}\n{hint}\nSay {options}"}}},
-       {"hint", kHints}},
-      "test");
-  DropReport dropped;
-  const std::vector<ChoiceQuestion> questions =
-      questions_of_facts(read_facts(world::write_facts(folder / "facts")), {1, 3}, dropped);
-  return make_ablation_dataset(model, world::tokenizer(), questions, settings, folder / "work", dropped);
-}
-
 TEST(Simulation, TheTargetItselfIsAlwaysRightAndAnotherModelIsNot) {
   const TemporaryFolder folder;
   const Model target = world::loud_model(world::config(), 1), other = world::loud_model(world::config(), 2);
-  const Dataset dataset = ablation_dataset(target, folder.path());
+  const Dataset dataset = world::ablation_questions(target, folder.path());
   const auto right = [&](const Model& model, Simulation simulation) {
     int64_t count = 0;
     const std::vector<const Example*> test = dataset.of(Split::test);
@@ -74,7 +56,7 @@ TEST(Simulation, TheTargetItselfIsAlwaysRightAndAnotherModelIsNot) {
 TEST(TextTask, TrainsAndAnswersWithoutVectors) {
   const TemporaryFolder folder;
   const fs::path base = world::write_model(folder / "base", world::loud_model(world::config(), 1));
-  const Dataset dataset = ablation_dataset(world::loud_model(world::config(), 1), folder.path());
+  const Dataset dataset = world::ablation_questions(world::loud_model(world::config(), 1), folder.path());
   save_dataset(dataset, folder / "data");
   ExplainerTraining training;
   training.explainer.task = "ablation";

@@ -263,6 +263,56 @@ TEST_F(Ablation, ExamplesSayWhatTheTargetSays) {
   EXPECT_FALSE(dataset.info.at("gate").at("valid").get<bool>()) << "an untrained target knows nothing";
 }
 
+// Every sentence of a passage is taken away by itself, and the labels are those of the prompts run alone.
+TEST_F(Ablation, SentencesOfAPassage) {
+  settings.passage.statements = 2;
+  const tiny::Folder folder;
+  const Dataset dataset = make(folder.path());
+  EXPECT_EQ(std::ssize(dataset.examples), 3 * 2 * std::ssize(questions));
+  const ChoicePrompts prompts(settings.style, tokenizer);
+  std::map<std::string, int> hints;
+  std::map<std::string, Split> split_of;
+  for (const ChoiceQuestion& each : questions) split_of[each.id] = Split::train;
+  for (const Example& example : dataset.examples) split_of[example.attributes.at("question_id")] = example.split;
+  int changed_by_statement = 0;
+  for (const Example& example : dataset.examples) {
+    const auto& a = example.attributes;
+    const auto question = std::find_if(questions.begin(), questions.end(),
+                                       [&](const ChoiceQuestion& each) { return each.id == a.at("question_id"); });
+    const auto said = [&](const std::string& text) {
+      const at::Tensor logits = forward(model, pack({tokenizer.encode(text, false)})).logits[-1];
+      const at::Tensor valid = at::tensor(*prompts.answer_tokens(question->choices), at::kLong);
+      return "Answer: " + question->choices[logits.index_select(0, valid).argmax().item<int64_t>()];
+    };
+    const std::string& passage = a.at("passage");
+    const ChoicePrompt prompt = prompts.make(question->text, question->choices, passage);
+    const size_t at = std::stoul(a.at("removed_at"));
+    EXPECT_EQ(passage.substr(at, example.token.size()), example.token);
+    const std::string rest = without_span(prompt.text, sentence_of_passage(prompt, at, example.token.size()));
+    EXPECT_EQ(rest.find(example.token), std::string::npos);
+    EXPECT_EQ(rest.find("  "), std::string::npos) << "no blanks are left over: " << rest;
+    EXPECT_EQ(rest.find(" \n"), std::string::npos) << rest;
+    EXPECT_EQ(example.before, said(prompt.text));
+    EXPECT_EQ(example.after, said(rest));
+    EXPECT_EQ(a.at("part"), "the sentence \"" + example.token + "\"");
+    const bool statement = a.at("wording") == "statement";
+    hints[a.at("question_id")] += !statement;
+    changed_by_statement += statement && example.changed();
+    if (!statement) continue;
+    // about something else, of the same split
+    const auto other = std::find_if(questions.begin(), questions.end(), [&](const ChoiceQuestion& each) {
+      return example.token == each.text + " " + each.choices[each.answer] + ".";
+    });
+    ASSERT_NE(other, questions.end()) << example.token;
+    EXPECT_NE(other->group, question->group);
+    EXPECT_EQ(split_of.at(other->id), example.split);
+  }
+  for (const auto& [id, count] : hints) EXPECT_EQ(count, 2) << id;
+  std::printf("%d statements change the answer\n", changed_by_statement);
+  EXPECT_EQ(ablation_settings_to_json(parse_ablation_settings(ablation_settings_to_json(settings), "r")),
+            ablation_settings_to_json(settings));
+}
+
 TEST_F(Ablation, BalanceLeavesNothingToTheWording) {
   settings.balanced = true;
   const tiny::Folder folder;
@@ -327,6 +377,9 @@ TEST(AblationSettings, BadTablesAreNamed) {
   };
   EXPECT_EQ(parse(Json::object()), "no error");
   EXPECT_NE(parse({{"hits_per_question", 1}}).find("unknown key 'dataset.hits_per_question'"), std::string::npos);
+  EXPECT_NE(parse({{"passage", {{"statement", "no mark"}}}}).find("{question}"), std::string::npos);
+  EXPECT_NE(parse({{"passage", {{"statements", -1}}}}).find("got -1"), std::string::npos);
+  EXPECT_NE(parse({{"passage", {{"sentences", 2}}}}).find("dataset.passage.sentences"), std::string::npos);
   EXPECT_NE(parse({{"gate", {{"min_rigt", 1}}}}).find("dataset.gate.min_rigt"), std::string::npos);
   EXPECT_NE(parse({{"split_by", "letter"}}).find("question or subject"), std::string::npos);
   EXPECT_NE(parse({{"hints_per_question", 0}}).find("at least 1"), std::string::npos);

@@ -6,6 +6,8 @@
 #include "report/sample_report.h"
 #include "report/words.h"
 
+#include <cmath>
+
 #include <gtest/gtest.h>
 
 namespace introspect {
@@ -108,9 +110,17 @@ TEST(Ablation, TablesOfTheTargetAndOfWhatWasNeverSeen) {
   const std::string hints = section_of(html, "how-far-hints-move-the-answer");
   EXPECT_TRUE(holds(hints,
                     "<th scope=\"row\">a friend<small>Hint from a friend: {hint}.</small></th><td>4,000</td>"
-                    "<td>55.0</td><td>44.0</td><td>83.0</td><td>2,800</td>"));
+                    "<td>55.0</td><td>44.0<small>42.5 to 45.5</small></td><td>83.0<small>81.8 to 84.1</small></td>"
+                    "<td>2,800</td>"));
   EXPECT_TRUE(holds(hints, "<th scope=\"row\">in brackets</th>"));
-  EXPECT_TRUE(holds(markdown, "| a friend: Hint from a friend: {hint}. | 4,000 | 55.0 | 44.0 | 83.0 | 2,800 |"));
+  EXPECT_TRUE(holds(
+      markdown,
+      "| a friend: Hint from a friend: {hint}. | 4,000 | 55.0 | 44.0 (42.5 to 45.5) | 83.0 (81.8 to 84.1) | 2,800 |"));
+  // Wilson's interval of 8 of 10 is 49.0 to 94.3; the ends stay inside
+  EXPECT_NEAR(share_interval(0.8, 10).first, 0.490, 5e-4);
+  EXPECT_NEAR(share_interval(0.8, 10).second, 0.943, 5e-4);
+  EXPECT_EQ(share_interval(0, 10).first, 0);
+  EXPECT_TRUE(std::isnan(share_interval(0.5, 0).first));
   const std::string general = section_of(html, "generalisation");
   EXPECT_EQ(occurrences(general, "<tr class=\"reference\">"), 2u);
   EXPECT_TRUE(holds(general,

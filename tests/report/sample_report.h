@@ -19,7 +19,9 @@ inline std::vector<RowName> patching_rows() {
         "untrained_simulation", "text_classifier", "majority_wording", "majority_wording_subject",
         // of features
         "affine_adapter", "layer_dropped", "layer_faked", "nearest_neighbour", "nearest_neighbour_layer",
-        "selfie_best_of_5", "gold"};
+        "selfie_best_of_5", "gold",
+        // of other recipes
+        "joint", "self_consistent", "trained_on_the_other_task"};
     const bool few = row.condition.starts_with("few_shot_") || row.condition == "untrained_lenient";
     const bool other = std::find(others.begin(), others.end(), row.condition) != others.end();
     const bool listed = row.condition != "untrained" || row.explainer == "self";

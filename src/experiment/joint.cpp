@@ -1,0 +1,217 @@
+#include "experiment/joint.h"
+
+#include "base/error.h"
+#include "report/row_names.h"
+#include "report/task_words.h"
+#include "report/words.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+namespace introspect {
+
+namespace {
+
+constexpr const char* kJoint = "joint";  // the row's condition
+
+std::string absolute_path(const std::string& path, const fs::path& base) {
+  return fs::path(path).is_absolute() ? path : fs::absolute(base / path).lexically_normal().string();
+}
+
+// Replayed texts are named relative to the recipe that has them, and are read by recipes elsewhere.
+void make_texts_absolute(Json& train, const fs::path& base) {
+  if (!train.contains("replay_text")) return;
+  for (Json& table : train.at("replay_text")) {
+    for (const char* key : {"facts", "folder"}) {
+      if (table.contains(key)) table[key] = absolute_path(table.at(key).get<std::string>(), base);
+    }
+    if (!table.contains("paths")) continue;
+    for (Json& each : table.at("paths")) each = absolute_path(each.get<std::string>(), base);
+  }
+}
+
+Recipe task_recipe(const Json& table, const Json& train, const Json& evaluate, const std::string& target,
+                   const fs::path& base, const std::string& label) {
+  const fs::path path = absolute_path(json_get<std::string>(table, "recipe", label), base);
+  Json json = read_toml(path);
+  for (const char* key : {"search", "variant", "generalisation", "transfer"}) json.erase(key);
+  json["target"] = {{"model", target}};
+  json["explainer"] = Json::array({{{"name", "self"}, {"model", target}}});
+  if (table.contains("changes")) json.merge_patch(table.at("changes"));
+  json["train"].merge_patch(train);
+  json["evaluate"].merge_patch(evaluate);
+  return parse_recipe(json, path);
+}
+
+void check_keys_of(const Json& table, const std::set<std::string>& known, const std::string& name,
+                   const std::string& label) {
+  for (const auto& [key, value] : table.items()) {
+    if (!known.contains(key)) {
+      fail_usage("recipe",
+                 fmt::format("unknown key '{}{}', expected one of {} ({})", name, key, fmt::join(known, ", "), label));
+    }
+  }
+}
+
+const Score* find_score(const TaskResult& result, const std::string& condition, const std::string& metric) {
+  for (const Score& score : result.scores) {
+    if (score.explainer == "self" && score.condition == condition && score.metric == metric && score.group == "all") {
+      return &score;
+    }
+  }
+  return nullptr;
+}
+
+std::string with_interval(const Score& score) {
+  return fmt::format("{} ({})", percent(score.value), interval(score.low, score.high));
+}
+
+// Joint against single, a line for each headline metric of each task.
+NamedTable joint_table(const std::vector<Recipe>& tasks, const std::vector<TaskResult>& results) {
+  NamedTable table{"One explainer of all tasks against one for each",
+                   {"task", "metric", "single", "joint", "joint minus single", "p", "n", "clusters", "seeds"},
+                   {}};
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    std::vector<std::string> metrics = words_of(task_of(tasks[i].kind)).headline_metrics;
+    metrics.push_back("exact_match");
+    std::set<std::string> shown;
+    for (const std::string& metric : metrics) {
+      const Score *single = find_score(results[i], "trained", metric), *joint = find_score(results[i], kJoint, metric);
+      if (!single || !joint || !shown.insert(metric).second) continue;
+      table.lines.push_back({task_title(tasks[i].kind, ""), metric_label(metric), with_interval(*single),
+                             with_interval(*joint),
+                             fmt::format("{} ({})", signed_percent(joint->difference_to_self),
+                                         signed_interval(joint->difference_low, joint->difference_high)),
+                             p_value(joint->p_against_self).substr(2), std::to_string(joint->n),
+                             std::to_string(joint->clusters), std::to_string(joint->seeds)});
+    }
+  }
+  return table;
+}
+
+std::vector<std::string> joint_answer(const std::vector<Recipe>& tasks, const std::vector<TaskResult>& results) {
+  std::vector<std::string> sentences;
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    const std::string metric = words_of(task_of(tasks[i].kind)).headline_metrics.front();
+    const Score *single = find_score(results[i], "trained", metric), *joint = find_score(results[i], kJoint, metric);
+    if (!single || !joint) continue;
+    const bool shown = joint->p_against_self < 0.05;
+    sentences.push_back(fmt::format(
+        "On {}, the explainer of all tasks comes to {}% ({}), the explainer of this task alone to {}%: {} ({} points, "
+        "{}, {}).",
+        task_title(tasks[i].kind, ""), percent(joint->value), metric_label(metric), percent(single->value),
+        !shown                          ? "no difference is shown"
+        : joint->difference_to_self > 0 ? "learning the others as well helps"
+                                        : "learning the others as well costs something",
+        signed_percent(joint->difference_to_self), signed_interval(joint->difference_low, joint->difference_high),
+        p_value(joint->p_against_self)));
+  }
+  return sentences;
+}
+
+ReportInput joint_part(const JointRecipe& recipe, const std::vector<TaskResult>& results, const std::string& command) {
+  ReportInput input;
+  input.task = kJoint;
+  input.title = recipe.title;
+  input.question = recipe.question;
+  input.answer = joint_answer(recipe.tasks, results);
+  input.tables.push_back(joint_table(recipe.tasks, results));
+  std::vector<std::string> shares;
+  for (size_t i = 0; i < recipe.tasks.size(); ++i) {
+    shares.push_back(fmt::format("{} {:g}", task_title(recipe.tasks[i].kind, ""), recipe.weights[i]));
+  }
+  const ExplainerTraining &joint = recipe.training, &single = recipe.tasks.front().variants.front().training;
+  input.facts = {{"every explainer begins as", recipe.tasks.front().target_name + ", the target of all tasks"},
+                 {"a single explainer", fmt::format("{} steps of {} examples", single.steps, single.batch)},
+                 {"the joint explainer", fmt::format("{} steps of {} examples, drawn by weight ({})", joint.steps,
+                                                     joint.batch, fmt::join(shares, ", "))},
+                 {"tests", "paired permutation tests on the same items, whole clusters swapped, seeds averaged"}};
+  input.weak = recipe.weak;
+  input.command = command;
+  input.settings = {{"recipe", recipe.path.filename().string()}};
+  return input;
+}
+
+}  // namespace
+
+JointRecipe read_joint_recipe(const fs::path& path) {
+  const std::string label = path.string();
+  const Json json = read_toml(path);
+  const fs::path base = path.parent_path();
+  check_keys_of(json, {"kind", "title", "question", "weak", "target", "task", "train", "evaluate"}, "", label);
+  for (const char* key : {"target", "task", "train", "evaluate"}) {
+    if (!json.contains(key)) fail_usage("recipe", fmt::format("no table [{}] ({})", key, label));
+  }
+  check_keys_of(json.at("target"), {"model"}, "target.", label);
+  JointRecipe recipe;
+  recipe.path = path;
+  recipe.title = json_get<std::string>(json, "title", label);
+  recipe.question = json_get<std::string>(json, "question", label);
+  recipe.weak = json_get_or<std::vector<std::string>>(json, "weak", {}, label);
+  const std::string target = absolute_path(json_get<std::string>(json.at("target"), "model", label), base);
+  Json train = json.at("train");
+  make_texts_absolute(train, base);
+  std::set<std::string> kinds;
+  for (const Json& table : json.at("task")) {
+    check_keys_of(table, {"recipe", "weight", "changes"}, "task.", label);
+    recipe.tasks.push_back(task_recipe(table, train, json.at("evaluate"), target, base, label));
+    recipe.weights.push_back(json_get_or<double>(table, "weight", 1, label));
+    if (!(recipe.weights.back() > 0)) {
+      fail_usage("recipe", fmt::format("task.weight: got {}, expected above 0 ({})", recipe.weights.back(), label));
+    }
+    if (!kinds.insert(recipe.tasks.back().kind).second) {
+      fail_usage("recipe", fmt::format("two tasks of the kind {} ({})", recipe.tasks.back().kind, label));
+    }
+  }
+  if (recipe.tasks.size() < 2) fail_usage("recipe", fmt::format("a single [[task]], expected several ({})", label));
+  recipe.training = recipe.tasks.front().variants.front().training;
+  if (recipe.training.steps < 1) fail_usage("recipe", fmt::format("train.steps: expected at least 1 ({})", label));
+  recipe.training.steps *= std::ssize(recipe.tasks);
+  return recipe;
+}
+
+RunResult run_joint(const JointRecipe& recipe, const fs::path& out, const RunOptions& options,
+                    const std::function<void(const std::string&)>& say) {
+  std::vector<Dataset> datasets;
+  for (const Recipe& task : recipe.tasks) {
+    say(task_title(task.kind, ""));
+    datasets.push_back(make_data(task, out / task.kind, say));
+  }
+
+  say("\njoint explainers: trained on all tasks at once");
+  std::vector<TrainJob> jobs;
+  for (const int64_t seed : recipe.tasks.front().evaluate.seeds) {
+    TrainJob job{
+        "self",          kJoint, seed, recipe.tasks.front().target, out / kJoint / fmt::format("self-seed{}", seed),
+        recipe.training, {}};
+    job.training.seed = static_cast<uint64_t>(seed);
+    for (size_t i = 0; i < recipe.tasks.size(); ++i) {
+      job.lessons.push_back({out / recipe.tasks[i].kind / "dataset", &datasets[i],
+                             recipe.tasks[i].variants.front().training, recipe.weights[i]});
+    }
+    jobs.push_back(std::move(job));
+  }
+  train_side_by_side(jobs, datasets.front(), {}, options.workers, "train joint", say);
+
+  RunResult result;
+  std::vector<TaskResult> results;
+  std::vector<ReportInput> parts(1);
+  for (size_t i = 0; i < recipe.tasks.size(); ++i) {
+    const Recipe& task = recipe.tasks[i];
+    say("\n" + task_title(task.kind, ""));
+    for (size_t j = 0; j < jobs.size(); ++j) jobs[j].training = jobs[j].lessons[i].training;
+    results.push_back(run_task(task, out / task.kind, options, say, jobs));
+    parts.push_back(report_of(task, results.back(), options.command));
+    result.scores.insert(result.scores.end(), parts.back().scores.begin(), parts.back().scores.end());
+  }
+  parts.front() = joint_part(recipe, results, options.command);
+  write_report(parts, {recipe.title, recipe.question, options.command}, out / "report");
+  result.page = out / "report" / "report.html";
+  return result;
+}
+
+}  // namespace introspect
