@@ -1,7 +1,7 @@
 // Two runs side by side: the rows that both have, on the metrics that both measured.
 #pragma once
 
-#include "report/run_index.h"
+#include "experiment/run_index.h"
 
 namespace introspect {
 

@@ -1,4 +1,4 @@
-#include "report/run_index.h"
+#include "experiment/run_index.h"
 
 #include "base/files.h"
 #include "base/json.h"

@@ -89,7 +89,7 @@ TEST_F(JointTraining, KilledItEndsInTheSameBytes) {
 }
 
 TEST_F(JointTraining, WeightsAreShares) {
-  Explainer explainer = open_base(base_, training("patching").explainer, {training("ablation").explainer});
+  Explainer explainer = open_base(base_, training("patching").explainer, {}, {training("ablation").explainer});
   const std::vector<Learnt> learnt = prepare_lessons(explainer, lessons(3), 1);
   const LearningPlan plan = plan_steps(learnt, 200, 8, 1);
   int64_t second = 0;
@@ -113,7 +113,7 @@ TEST_F(JointTraining, WeightsAreShares) {
 
 // The loss of a mixed batch is the mean over all its answer tokens, each question asked and injected as its task wants.
 TEST_F(JointTraining, TheLossIsTheMeanOverAnswerTokens) {
-  const Explainer explainer = open_base(base_, training("patching").explainer, {training("ablation").explainer});
+  const Explainer explainer = open_base(base_, training("patching").explainer, {}, {training("ablation").explainer});
   const std::vector<Learnt> learnt = prepare_lessons(explainer, lessons(), 1);
   const Question hint = question_for_step(explainer, learnt[0], *learnt[0].train[0], 1, 0),
                  patch = question_for_step(explainer, learnt[1], *learnt[1].train[0], 1, 0);

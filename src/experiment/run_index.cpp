@@ -1,4 +1,4 @@
-#include "report/run_index.h"
+#include "experiment/run_index.h"
 
 #include "base/error.h"
 #include "base/json.h"
@@ -197,7 +197,8 @@ std::string table_latex(const NamedTable& table) {
 
 std::string index_page(const std::vector<FoundRun>& runs, const std::string& root) {
   std::string body = fmt::format(
-      "<header>\n<div class=\"eyebrow\">introspect</div>\n<h1>What the runs in {} found</h1>\n<p class=\"question\">{}; each figure "
+      "<header>\n<div class=\"eyebrow\">introspect</div>\n<h1>What the runs in {} found</h1>\n<p "
+      "class=\"question\">{}; each figure "
       "is "
       "that of the run's own page, with the command that made it.</p>\n</header>\n",
       escape_html(root), plural(std::ssize(runs), "result"));
