@@ -140,6 +140,8 @@ facts = "../facts"
 [[explainer]]
 name = "self"
 model = "../model"
+[evaluate]
+limit = 4
 )");
     folder_.write("recipes/test-ablation.toml", R"(kind = "ablation"
 title = "A title"
@@ -167,6 +169,8 @@ steps = 2
 [[explainer]]
 name = "self"
 model = "../model"
+[evaluate]
+limit = 4
 )");
   }
   Words dataset(const std::string& kind, const std::string& out) const {
