@@ -180,7 +180,14 @@ Tokenizer any_tokenizer() {
   return Tokenizer::from_json(trainer.tokenizer_json(), trainer.config_json());
 }
 
+// An explainer's embedding is read as a whole when it is opened: its vectors may be scaled to the mean norm of the
+// rows.
+void read_embedding(const Model& model) {
+  model.embedding.max();
+}
+
 Outcome run_answer(const Model& model, const Settings&) {
+  read_embedding(model);
   const Tokenizer tokenizer = any_tokenizer();
   Prompt prompt;
   prompt.tokens = random_tokens(answer_prompt, model.config.vocab_size, "question");
@@ -206,6 +213,7 @@ Outcome run_answer(const Model& model, const Settings&) {
 }
 
 Outcome run_training(Model& model, const Settings& s) {
+  read_embedding(model);
   LoraConfig lora;
   lora.rank = s.rank;
   lora.targets = linear_modules(model.config);

@@ -105,6 +105,35 @@ TEST_F(TrainExplainer, LearnsWhatOnlyTheVectorsTell) {
   EXPECT_GT(result.answer_tokens, 200 * 8 * 10);
 }
 
+TEST_F(TrainExplainer, ActivationCheckpointingEndsInTheSameBytes) {
+  ExplainerTraining t = training(6);
+  t.method = TrainMethod::lora;
+  t.muon_rate = 0;
+  t.lora.rank = 4;
+  t.lora.dropout = 0.1;
+  t.validate_every = 3;
+  const std::string adapter = "adapter_model.safetensors";
+  run(t, "kept");
+  t.activation_checkpointing = true;
+  run(t, "twice");
+  EXPECT_EQ(bytes("kept", adapter), bytes("twice", adapter));
+  EXPECT_TRUE(training_to_json(t)["activation_checkpointing"].get<bool>());
+  // on narrower weights, which the adapter remembers
+  for (const char* weights : {"bf16", "int8"}) {
+    t.weights = weights;
+    run(t, weights);
+    EXPECT_EQ(read_json(folder_ / weights / "explainer.json")["weights"], weights);
+    const Explainer explainer = open_explainer(folder_ / weights);
+    EXPECT_EQ(explainer.model.embedding.scalar_type(), at::kBFloat16);
+    EXPECT_EQ(explainer.model.blocks[0].up.scale.defined(), t.weights == "int8");
+    EXPECT_LT(seen_.back().loss, seen_.front().loss);
+  }
+  const auto parsed = [](const char* table) { return parse_training(parse_json(table, "t"), "t", {}); };
+  EXPECT_TRUE(parsed(R"({"activation_checkpointing": true})").activation_checkpointing);
+  EXPECT_TRUE(holds(error_of([&] { parsed(R"({"weights": "int8"})"); }), "method = \"full\""));
+  EXPECT_TRUE(holds(error_of([&] { parsed(R"({"method": "lora", "weights": "int4"})"); }), "'int4'"));
+}
+
 TEST_F(TrainExplainer, KilledBetweenCheckpointsItEndsInTheSameBytes) {
   ExplainerTraining t = with_replay(12);
   t.checkpoint_every = 3;
