@@ -182,8 +182,9 @@ void add_train(CLI::App& app) {
     training.projections = options->projections;
     if (training.method == TrainMethod::lora) {
       training.lora = resolve_targets(training.lora, read_config(options->model));
-      std::printf("LoRA of rank %lld on %s\n", static_cast<long long>(training.lora.rank),
-                  fmt::format("{}", fmt::join(training.lora.targets, ", ")).c_str());
+      if (first_process())
+        std::printf("LoRA of rank %lld on %s\n", static_cast<long long>(training.lora.rank),
+                    fmt::format("{}", fmt::join(training.lora.targets, ", ")).c_str());
     }
     std::unique_ptr<Progress> progress;
     const TrainedExplainer trained =

@@ -156,6 +156,7 @@ trial_questions = 8
 questions_per_chunk = 3
 balanced = false
 [dataset.prompt]
+chat = false
 answers = "words"
 user = "Question: {question}\n{hint}\nRespond with one of {options}."
 [[dataset.hint]]
@@ -381,8 +382,9 @@ TEST_F(Processes, AFailureOfOneNamesItselfToTheOther) {
   const Outcome again = run(launched(good));
   EXPECT_EQ(again.code, 0) << again.error;
   // launch: the exit code of the first that failed
-  EXPECT_EQ(run(launched({"train", "--model", path("no-model"), "--dataset", path("data"), "--out", path("x")})).code,
-            1);
+  const Outcome without_model = run(launched({"train", "--recipe", "test-patching", "--model", path("no-model"),
+                                              "--dataset", path("data"), "--out", path("x")}));
+  EXPECT_EQ(without_model.code, 1) << without_model.error;
   EXPECT_EQ(run(launched({"train", "--colour"})).code, 2);
 }
 
