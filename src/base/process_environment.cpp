@@ -111,16 +111,23 @@ void read_srun(const Reader& read, ProcessEnvironment& environment) {
 }  // namespace
 
 std::string first_host(const std::string& node_list) {
-  const size_t bracket = node_list.find('['), comma = node_list.find(',');
-  if (bracket == std::string::npos || comma < bracket) return node_list.substr(0, comma);
-  // behind the bracket may come more of the name: "rack[1-2]-node"
-  const size_t number_end = node_list.find_first_of(",-]", bracket), close = node_list.find(']', bracket);
-  if (close == std::string::npos) {
+  std::string host;
+  bool inside = false, skipped = false;  // brackets; behind the first number in them
+  for (const char c : node_list) {
+    if (c == ',' && !inside) break;
+    if (c == '[') {
+      inside = true;
+    } else if (c == ']') {
+      inside = skipped = false;
+    } else {
+      skipped = skipped || (inside && (c == ',' || c == '-'));
+      if (!skipped) host += c;
+    }
+  }
+  if (inside || host.empty()) {
     fail_usage("distributed", fmt::format("SLURM_STEP_NODELIST: got '{}', expected a list of hosts", node_list));
   }
-  const size_t end = node_list.find(',', close);
-  const std::string behind = node_list.substr(close + 1, end == std::string::npos ? end : end - close - 1);
-  return node_list.substr(0, bracket) + first_host(node_list.substr(bracket + 1, number_end - bracket - 1) + behind);
+  return host;
 }
 
 ProcessEnvironment read_process_environment(const std::function<const char*(const char*)>& variable) {

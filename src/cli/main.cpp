@@ -12,7 +12,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <unistd.h>
 
 // Read by jemalloc where it is linked: keep freed pages for a minute. Training frees and takes the same sizes every
 // step, and giving them back to the kernel in between cost a sixth of its time.

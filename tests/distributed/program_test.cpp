@@ -140,6 +140,8 @@ facts = "../facts"
 [[explainer]]
 name = "self"
 model = "../model"
+[evaluate]
+limit = 4
 )");
     folder_.write("recipes/test-ablation.toml", R"(kind = "ablation"
 title = "A title"
@@ -154,6 +156,7 @@ trial_questions = 8
 questions_per_chunk = 3
 balanced = false
 [dataset.prompt]
+chat = false
 answers = "words"
 user = "Question: {question}\n{hint}\nRespond with one of {options}."
 [[dataset.hint]]
@@ -167,6 +170,8 @@ steps = 2
 [[explainer]]
 name = "self"
 model = "../model"
+[evaluate]
+limit = 4
 )");
   }
   Words dataset(const std::string& kind, const std::string& out) const {
@@ -377,8 +382,9 @@ TEST_F(Processes, AFailureOfOneNamesItselfToTheOther) {
   const Outcome again = run(launched(good));
   EXPECT_EQ(again.code, 0) << again.error;
   // launch: the exit code of the first that failed
-  EXPECT_EQ(run(launched({"train", "--model", path("no-model"), "--dataset", path("data"), "--out", path("x")})).code,
-            1);
+  Words no_model = train("x");
+  no_model[2] = path("no-model");
+  EXPECT_EQ(run(launched(no_model)).code, 1);
   EXPECT_EQ(run(launched({"train", "--colour"})).code, 2);
 }
 
