@@ -382,9 +382,9 @@ TEST_F(Processes, AFailureOfOneNamesItselfToTheOther) {
   const Outcome again = run(launched(good));
   EXPECT_EQ(again.code, 0) << again.error;
   // launch: the exit code of the first that failed
-  const Outcome without_model = run(launched({"train", "--recipe", "test-patching", "--model", path("no-model"),
-                                              "--dataset", path("data"), "--out", path("x")}));
-  EXPECT_EQ(without_model.code, 1) << without_model.error;
+  Words no_model = train("x");
+  no_model[2] = path("no-model");
+  EXPECT_EQ(run(launched(no_model)).code, 1);
   EXPECT_EQ(run(launched({"train", "--colour"})).code, 2);
 }
 
