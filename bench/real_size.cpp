@@ -5,6 +5,7 @@
 //                   [--prompt 64] [--sweep-tokens 24] [--rank 16] [--train-tokens 128]
 // Make such a folder with 'introspect model synthesize'. Weights stay mapped where the stored type is the wanted one.
 // Tokens are random ids; a tokenizer is not needed.
+#include "base/memory.h"
 #include "base/parallel.h"
 #include "base/random.h"
 #include "common.h"
@@ -24,7 +25,6 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <functional>
 #include <string>
 #include <sys/wait.h>
@@ -52,15 +52,6 @@ double seconds_of(const std::function<void()>& work) {
   const auto start = std::chrono::steady_clock::now();
   work();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-// Bytes of the largest resident set so far, mapped files included.
-uint64_t peak_memory() {
-  std::ifstream file("/proc/self/status");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("VmHWM:")) return std::stoull(line.substr(6)) * 1024;
-  }
-  return 0;
 }
 
 // Bytes a second of reading memory once.

@@ -3,13 +3,16 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/memory.h"
 #include "cli/commands.h"
 #include "cli/home.h"
 #include "cli/score_table.h"
 #include "evaluate/score.h"
 #include "experiment/joint.h"
 #include "experiment/recipe.h"
+#include "experiment/rehearsal.h"
 
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -18,6 +21,7 @@
 
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 namespace introspect {
 
@@ -30,12 +34,22 @@ void walk(const std::vector<fs::path>& paths, const fs::path& out, int workers, 
     std::fflush(stdout);
   };
   const auto run = [&] {
-    if (paths.size() == 1 && read_toml(paths.front()).value("kind", "") == "joint") {
-      return run_joint(read_joint_recipe(paths.front()), out, options, say);
-    }
     std::vector<Recipe> recipes;
-    for (const fs::path& path : paths) recipes.push_back(read_recipe(path));
-    return run_recipes(recipes, out, options, say);
+    std::vector<JointRecipe> joint;
+    for (const fs::path& path : paths) {
+      if (read_toml(path).value("kind", "") == "joint")
+        joint.push_back(read_joint_recipe(path));
+      else
+        recipes.push_back(read_recipe(path));
+    }
+    if (joint.empty()) return run_recipes(recipes, out, options, say);
+    if (recipes.empty() && joint.size() == 1) return run_joint(joint.front(), out, options, say);
+    if (joint.size() > 1) fail_usage("run", "two recipes of the kind joint", "run them into folders of their own");
+    // beside single tasks the page has the comparison alone
+    std::vector<ReportInput> parts = recipe_parts(recipes, out, options, say);
+    say("\n" + joint.front().title);
+    parts.push_back(joint_parts(joint.front(), out / "joint", options, say).front());
+    return write_run(parts, out, options);
   };
   const RunResult result = run();
   if (json) {
@@ -44,6 +58,44 @@ void walk(const std::vector<fs::path>& paths, const fs::path& out, int workers, 
     print_score_table(result.scores);
     std::printf("\npage  %s\n", fs::absolute(result.page).lexically_normal().string().c_str());
   }
+}
+
+std::string clock_time(double seconds) {
+  if (!(seconds >= 0)) return "not reckoned";
+  const auto whole = static_cast<int64_t>(std::ceil(seconds));
+  return whole < 90     ? fmt::format("{} s", whole)
+         : whole < 5400 ? fmt::format("{} min", (whole + 30) / 60)
+                        : fmt::format("{:.1f} h", seconds / 3600);
+}
+
+// Walks the recipe in small and says how long it would be in full.
+void rehearse(const fs::path& path, const fs::path& out, int workers, RunOptions options, bool json) {
+  options.workers = workers > 0 ? workers : at::get_num_threads();
+  const Recipe full = read_recipe(path), small = rehearsal_of(full);
+  run_recipes({small}, out, options, [](const std::string& line) { std::fprintf(stderr, "%s\n", line.c_str()); });
+  const std::vector<RehearsedPart> parts = reckon(full, small, out);
+  const double gigabytes = static_cast<double>(peak_memory()) / 1e9;
+  if (json) {
+    Json list = Json::array();
+    for (const RehearsedPart& part : parts) {
+      list.push_back({{"part", part.name},
+                      {"steps", part.folders},
+                      {"seconds", part.seconds},
+                      {"reckoned_seconds", std::isfinite(part.real) ? Json(part.real) : Json()},
+                      {"proportion", part.proportion}});
+    }
+    std::printf("%s\n", Json{{"parts", list}, {"peak_memory_bytes", peak_memory()}}.dump(2).c_str());
+    return;
+  }
+  std::printf("\nEverything fits: peak memory %.1f GB. Scores of a rehearsal mean nothing.\n\n", gigabytes);
+  std::printf("%-14s %5s %12s %16s  %s\n", "part", "steps", "rehearsed", "the recipe", "in proportion");
+  double sum = 0;
+  for (const RehearsedPart& part : parts) {
+    std::printf("%-14s %5lld %12s %16s  %s\n", part.name.c_str(), static_cast<long long>(part.folders),
+                clock_time(part.seconds).c_str(), clock_time(part.real).c_str(), part.proportion.c_str());
+    sum += std::isfinite(part.real) ? part.real : 0;
+  }
+  std::printf("%-14s %5s %12s %16s  with one worker, at most\n", "together", "", "", clock_time(sum).c_str());
 }
 
 void add_demo(CLI::App& app) {
@@ -59,7 +111,7 @@ void add_demo(CLI::App& app) {
       command->add_flag("--quick", options->quick, "a minute: few steps, few rows; its scores mean nothing");
   command->add_flag("--full", options->full, "all rows, a search of settings and three seeds: an hour")
       ->excludes(quick);
-  command->add_option("--task", options->task, "only patching, ablation or features");
+  command->add_option("--task", options->task, "only patching, ablation, features or (with --full) joint");
   command->add_option("--out", options->out, "folder of the run; what is complete there is kept")
       ->capture_default_str();
   command->add_option("--workers", options->workers, "explainers trained side by side (default: processor threads)");
@@ -80,12 +132,13 @@ void add_demo(CLI::App& app) {
                                               : "",
                               options->task.empty() ? "" : " --task " + options->task, out.string());
     std::vector<fs::path> recipes;
-    for (const char* task : {"patching", "ablation", "features"}) {
+    for (const char* task : {"patching", "ablation", "features", "joint"}) {
       const fs::path recipe = home_folder() / "recipes" / fmt::format("{}-{}.toml", name, task);
       if (fs::exists(recipe) && (options->task.empty() || options->task == task)) recipes.push_back(recipe);
     }
     if (recipes.empty())
-      fail_usage("demo", fmt::format("--task: got '{}', expected patching, ablation or features", options->task));
+      fail_usage("demo", fmt::format("--task: got '{}', expected patching, ablation, features or (with --full) joint",
+                                     options->task));
     // a task alone goes where it lies beside the other one
     walk(recipes, options->task.empty() ? out : out / options->task, options->workers, run, options->json);
   });
@@ -96,7 +149,7 @@ void add_run(CLI::App& app) {
     std::vector<std::string> recipes;
     std::string out;
     int workers = 0;
-    bool json = false;
+    bool json = false, rehearse = false;
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("run", "Walk a recipe from target to report");
@@ -108,7 +161,12 @@ void add_run(CLI::App& app) {
   command->add_option("--out", options->out, "folder of the run (default: runs/<recipe>)");
   command->add_option("--workers", options->workers, "explainers trained side by side (default: processor threads)");
   command->add_flag("--json", options->json, "print scores.json instead of the table");
-  command->footer("Example: introspect recipe copy demo-patching mine.toml, change it, introspect run mine.toml");
+  command->add_flag("--rehearse", options->rehearse,
+                    "walk it in small (three steps of each training, four answers of each row) to see that everything "
+                    "fits, and say how long the recipe would take; into runs/<recipe>-rehearsal");
+  command->footer(
+      "Examples: introspect recipe copy demo-patching mine.toml, change it, introspect run mine.toml --rehearse,\n"
+      "          introspect run mine.toml");
   command->callback([options] {
     std::vector<fs::path> recipes;
     std::string names;
@@ -116,11 +174,14 @@ void add_run(CLI::App& app) {
       recipes.push_back(find_recipe(name));
       names += " " + name;
     }
-    const fs::path out = options->out.empty() ? fs::path("runs") / recipes.front().stem() : fs::path(options->out);
+    const std::string folder = recipes.front().stem().string() + (options->rehearse ? "-rehearsal" : "");
+    const fs::path out = options->out.empty() ? fs::path("runs") / folder : fs::path(options->out);
     RunOptions run;
     run.title = "What explainers say, task by task";
     run.command = fmt::format("introspect run{} --out {}", names, out.string());
-    walk(recipes, out, options->workers, run, options->json);
+    if (!options->rehearse) return walk(recipes, out, options->workers, run, options->json);
+    if (recipes.size() > 1) fail_usage("run", "--rehearse: got several recipes, expected one");
+    rehearse(recipes.front(), out, options->workers, run, options->json);
   });
 }
 

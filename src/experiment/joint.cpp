@@ -174,8 +174,8 @@ JointRecipe read_joint_recipe(const fs::path& path) {
   return recipe;
 }
 
-RunResult run_joint(const JointRecipe& recipe, const fs::path& out, const RunOptions& options,
-                    const std::function<void(const std::string&)>& say) {
+std::vector<ReportInput> joint_parts(const JointRecipe& recipe, const fs::path& out, const RunOptions& options,
+                                     const std::function<void(const std::string&)>& say) {
   std::vector<Dataset> datasets;
   for (const Recipe& task : recipe.tasks) {
     say(task_title(task.kind, ""));
@@ -197,7 +197,6 @@ RunResult run_joint(const JointRecipe& recipe, const fs::path& out, const RunOpt
   }
   train_side_by_side(jobs, datasets.front(), {}, options.workers, "train joint", say);
 
-  RunResult result;
   std::vector<TaskResult> results;
   std::vector<ReportInput> parts(1);
   for (size_t i = 0; i < recipe.tasks.size(); ++i) {
@@ -206,12 +205,17 @@ RunResult run_joint(const JointRecipe& recipe, const fs::path& out, const RunOpt
     for (size_t j = 0; j < jobs.size(); ++j) jobs[j].training = jobs[j].lessons[i].training;
     results.push_back(run_task(task, out / task.kind, options, say, jobs));
     parts.push_back(report_of(task, results.back(), options.command));
-    result.scores.insert(result.scores.end(), parts.back().scores.begin(), parts.back().scores.end());
   }
   parts.front() = joint_part(recipe, results, options.command);
-  write_report(parts, {recipe.title, recipe.question, options.command}, out / "report");
-  result.page = out / "report" / "report.html";
-  return result;
+  return parts;
+}
+
+RunResult run_joint(const JointRecipe& recipe, const fs::path& out, const RunOptions& options,
+                    const std::function<void(const std::string&)>& say) {
+  RunOptions own = options;
+  own.title = recipe.title;
+  own.question = recipe.question;
+  return write_run(joint_parts(recipe, out, own, say), out, own);
 }
 
 }  // namespace introspect

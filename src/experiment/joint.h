@@ -33,8 +33,11 @@ struct JointRecipe {
 // does.
 JointRecipe read_joint_recipe(const fs::path& path);
 
-// Below `out` each task has its folder <kind>/ as run_recipes makes it, with the row "self joint" beside "self
-// trained"; the joint explainers are in joint/, the page in report/.
+// The parts of its page: the comparison, then each task's own. Below `out` each task has its folder <kind>/ as
+// run_recipes makes it, with the row "self joint" beside "self trained"; the joint explainers are in joint/.
+std::vector<ReportInput> joint_parts(const JointRecipe& recipe, const fs::path& out, const RunOptions& options,
+                                     const std::function<void(const std::string&)>& say);
+// With the page, in out/report.
 RunResult run_joint(const JointRecipe& recipe, const fs::path& out, const RunOptions& options,
                     const std::function<void(const std::string&)>& say);
 

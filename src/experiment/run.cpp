@@ -218,25 +218,36 @@ TaskResult run_task(const Recipe& recipe, const fs::path& out, const RunOptions&
   return result;
 }
 
-RunResult run_recipes(const std::vector<Recipe>& recipes, const fs::path& out, const RunOptions& options,
-                      const std::function<void(const std::string&)>& say) {
+std::vector<ReportInput> recipe_parts(const std::vector<Recipe>& recipes, const fs::path& out,
+                                      const RunOptions& options, const std::function<void(const std::string&)>& say) {
   std::set<std::string> kinds;
   for (const Recipe& recipe : recipes) {
     if (!kinds.insert(recipe.kind).second) {
       fail_usage("run", fmt::format("two recipes of the kind {}", recipe.kind), "run them into folders of their own");
     }
   }
-  RunResult result;
   std::vector<ReportInput> parts;
   for (const Recipe& recipe : recipes) {
     if (recipes.size() > 1) say(fmt::format("{}{}", parts.empty() ? "" : "\n", recipe.title));
     const TaskResult task = run_task(recipe, recipes.size() > 1 ? out / recipe.kind : out, options, say);
     parts.push_back(report_of(recipe, task, options.command));
-    result.scores.insert(result.scores.end(), parts.back().scores.begin(), parts.back().scores.end());
+  }
+  return parts;
+}
+
+RunResult write_run(const std::vector<ReportInput>& parts, const fs::path& out, const RunOptions& options) {
+  RunResult result;
+  for (const ReportInput& part : parts) {
+    result.scores.insert(result.scores.end(), part.scores.begin(), part.scores.end());
   }
   write_report(parts, {options.title, options.question, options.command}, out / "report");
   result.page = out / "report" / "report.html";
   return result;
+}
+
+RunResult run_recipes(const std::vector<Recipe>& recipes, const fs::path& out, const RunOptions& options,
+                      const std::function<void(const std::string&)>& say) {
+  return write_run(recipe_parts(recipes, out, options, say), out, options);
 }
 
 }  // namespace introspect

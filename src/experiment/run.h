@@ -29,6 +29,11 @@ struct RunResult {
 // Throws Error for two recipes of one kind.
 RunResult run_recipes(const std::vector<Recipe>& recipes, const fs::path& out, const RunOptions& options,
                       const std::function<void(const std::string&)>& say);
+// The same, but for the page: its parts, one a recipe.
+std::vector<ReportInput> recipe_parts(const std::vector<Recipe>& recipes, const fs::path& out,
+                                      const RunOptions& options, const std::function<void(const std::string&)>& say);
+// The page of these parts, in out/report.
+RunResult write_run(const std::vector<ReportInput>& parts, const fs::path& out, const RunOptions& options);
 
 // The data set of a recipe, in out/dataset.
 Dataset make_data(const Recipe& recipe, const fs::path& out, const std::function<void(const std::string&)>& say);

@@ -6,6 +6,8 @@
 #include "model/model.h"
 #include "train/corpus.h"
 
+#include <chrono>
+
 #include <nlohmann/json.hpp>
 
 namespace introspect {
@@ -114,16 +116,21 @@ void answer_step(const AnswerJob& job, const fs::path& dataset_folder, const fs:
   const Dataset dataset = load_dataset(dataset_folder);
   Explainer explainer = job.untrained ? open_base(job.model, *job.untrained) : open_explainer(job.model);
   explainer.ask_about(dataset.task);
+  const auto start = std::chrono::steady_clock::now();
+  const auto complete = [&] {  // how long the answers took, without opening the model
+    record.add("answering_seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    record.complete();
+  };
   if (job.simulation) {
     save_answers(simulate_ablation(explainer.model, explainer.tokenizer, dataset, *job.simulation, o.split, o.limit),
                  folder / "answers.jsonl");
-    record.complete();
+    complete();
     return;
   }
   int64_t used = 0;
   save_answers(answer_questions(explainer, dataset, o, {}, &used), folder / "answers.jsonl");
   if (o.demonstrations > 0) record.add("demonstrations_used", used);
-  record.complete();
+  complete();
 }
 
 }  // namespace introspect

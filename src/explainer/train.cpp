@@ -290,6 +290,9 @@ TrainedExplainer train_explainer(const fs::path& base_model, const std::vector<L
                               [&] { return validation_note(run); }};
   std::optional<Clock::time_point> start;
   int64_t before = 0;  // answer tokens learnt by an earlier call
+  // of this call's steps but the first, which is slower: when that ended, and how long the others took
+  std::optional<std::pair<Clock::time_point, int64_t>> first;
+  double seconds_per_step = 0;
   const FineTuned tuned = fine_tune(
       folder, record.state() == StepState::resume, trainables_of(run.explainer, run.lessons, t), settings,
       [&](int64_t step) {
@@ -302,7 +305,13 @@ TrainedExplainer train_explainer(const fs::path& base_model, const std::vector<L
       },
       run.can_validate() ? [&] { return validation_loss(run); } : std::function<double()>(),
       [&](const FineTuningProgress& p) {
-        const double seconds = std::chrono::duration<double>(Clock::now() - *start).count();
+        const Clock::time_point now = Clock::now();
+        const double seconds = std::chrono::duration<double>(now - *start).count();
+        if (!first) first = {now, p.step};
+        if (p.step > first->second) {
+          seconds_per_step =
+              std::chrono::duration<double>(now - first->first).count() / static_cast<double>(p.step - first->second);
+        }
         result.answer_tokens_per_second = static_cast<double>(run.answer_tokens - before) / seconds;
         report({p.step, p.steps, p.loss, result.answer_tokens_per_second, p.validation});
       },
@@ -326,6 +335,7 @@ TrainedExplainer train_explainer(const fs::path& base_model, const std::vector<L
                         {"stopped_early", tuned.stopped_early},
                         {"validation_loss", result.validation_loss},
                         {"answer_tokens", result.answer_tokens}});
+  record.add("seconds_per_step", seconds_per_step);
   record.complete();
   if (first_process()) fs::remove_all(folder / "checkpoint");
   return result;

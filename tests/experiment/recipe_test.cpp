@@ -4,6 +4,7 @@
 #include "base/parallel.h"
 #include "base/temporary_folder.h"
 #include "experiment/joint.h"
+#include "experiment/rehearsal.h"
 #include "train/small_world.h"
 
 #include <atomic>
@@ -211,7 +212,7 @@ TEST(Recipe, ATransferIsARecipeOfItsOwn) {
 
 TEST(Recipe, AJointOneChangesItsTasks) {
   const fs::path recipes = fs::path(INTROSPECT_SOURCE_DIR) / "recipes";
-  const JointRecipe joint = read_joint_recipe(recipes / "demo-joint.toml");
+  const JointRecipe joint = read_joint_recipe(recipes / "demo-full-joint.toml");
   ASSERT_EQ(joint.tasks.size(), 3u);
   for (const Recipe& task : joint.tasks) {
     EXPECT_EQ(task.target, joint.tasks[0].target) << "every explainer begins the same";
@@ -225,7 +226,7 @@ TEST(Recipe, AJointOneChangesItsTasks) {
   EXPECT_EQ(joint.tasks[0].variants[0].training.explainer.injection.policy, InjectionPolicy::raw);
   EXPECT_EQ(joint.tasks[2].variants[0].training.explainer.injection.scale, 300);
   const TemporaryFolder folder;
-  const std::string text = read_text(recipes / "demo-joint.toml");
+  const std::string text = read_text(recipes / "demo-full-joint.toml");
   const auto written = [&](const std::string& from, const std::string& to) {
     std::string changed = text;
     changed.replace(changed.find(from), from.size(), to);
@@ -243,7 +244,7 @@ TEST(Recipe, AJointOneChangesItsTasks) {
   EXPECT_TRUE(holds(error("demo-ablation", "demo-patching"), "two tasks of the kind patching"));
   EXPECT_TRUE(holds(error("[[task]]\n", "[[task]]\nweight = 0\n"), "task.weight: got 0"));
   EXPECT_TRUE(holds(error("[[task]]\n", "[[task]]\ncolour = 0\n"), "task.colour"));
-  EXPECT_TRUE(holds(error("steps = 240", "steps = 0"), "train.steps"));
+  EXPECT_TRUE(holds(error("steps = 160", "steps = 0"), "train.steps"));
   EXPECT_TRUE(holds(error_with("/kind", "joint"), "'introspect run' runs it, alone"));
 }
 
@@ -302,6 +303,42 @@ TEST(Recipe, EveryShippedOneIsValid) {
   }
   EXPECT_GE(patching, 1);
   EXPECT_GE(pretrain, 1);
+}
+
+TEST(Recipe, RehearsalKeepsWhatMemoryNeedsAndShortensTheRest) {
+  const fs::path recipes = fs::path(INTROSPECT_SOURCE_DIR) / "recipes";
+  for (const char* name : {"demo-full-patching.toml", "demo-full-ablation.toml", "demo-full-features.toml"}) {
+    const Recipe full = read_recipe(recipes / name), small = rehearsal_of(full);
+    const ExplainerTraining &before = full.variants.front().training, &after = small.variants.front().training;
+    EXPECT_EQ(after.batch, before.batch) << name;
+    EXPECT_EQ(after.compute, before.compute) << name;
+    EXPECT_EQ(after.explainer.style.templates, before.explainer.style.templates) << name;
+    EXPECT_LT(after.steps, 5) << name;
+    EXPECT_EQ(small.variants.size(), full.variants.size()) << name << ": every row is rehearsed";
+    EXPECT_EQ(small.explainers.size(), full.explainers.size()) << name;
+    EXPECT_EQ(small.evaluate.seeds, std::vector<int64_t>{full.evaluate.seeds.front()}) << name;
+    EXPECT_LT(small.evaluate.limit, 10) << name;
+    for (const Variant& variant : small.variants) EXPECT_LT(variant.training.steps, 5) << name;
+  }
+}
+
+TEST(Recipe, RehearsalIsReckonedInProportion) {
+  const fs::path recipes = fs::path(INTROSPECT_SOURCE_DIR) / "recipes";
+  Json json = read_toml(recipes / "demo-patching.toml");
+  json["train"]["steps"] = 300;
+  json["evaluate"]["seeds"] = {1, 2, 3};  // each explainer is trained with each
+  const Recipe full = parse_recipe(json, recipes / "demo-patching.toml"), small = rehearsal_of(full);
+  const TemporaryFolder out;
+  const Json results{{"seconds_per_step", 0.5}};
+  out.write("explainers/self-trained-seed1/run.json", Json{{"seconds", 10.0}, {"results", results}}.dump());
+  for (const RehearsedPart& part : reckon(full, small, out.path())) {
+    if (part.name != "training") continue;
+    EXPECT_EQ(part.folders, 1);
+    EXPECT_DOUBLE_EQ(part.seconds, 10);
+    // what is not steps is opening, as long as before
+    const double opening = 10 - 0.5 * static_cast<double>(small.variants.front().training.steps);
+    EXPECT_DOUBLE_EQ(part.real, 3 * (opening + 0.5 * 300));
+  }
 }
 
 TEST(Recipe, FilesThatAreNone) {
