@@ -8,6 +8,7 @@
 #include "cli/home.h"
 #include "cli/score_table.h"
 #include "evaluate/score.h"
+#include "experiment/inverse.h"
 #include "experiment/joint.h"
 #include "experiment/recipe.h"
 #include "experiment/rehearsal.h"
@@ -34,6 +35,9 @@ void walk(const std::vector<fs::path>& paths, const fs::path& out, int workers, 
     std::fflush(stdout);
   };
   const auto run = [&] {
+    if (paths.size() == 1 && read_toml(paths.front()).value("kind", "") == "inverse") {
+      return run_inverse(read_inverse_recipe(paths.front()), out, options, say);
+    }
     std::vector<Recipe> recipes;
     std::vector<JointRecipe> joint;
     for (const fs::path& path : paths) {

@@ -47,14 +47,20 @@ void add_drift(const TrainJob& job, NamedTable& table) {
 
 }  // namespace
 
+Dataset with_answers_of(const Model& model, const Tokenizer& tokenizer, const Dataset& dataset) {
+  std::vector<const Example*> all;
+  for (const Example& example : dataset.examples) all.push_back(&example);
+  const std::vector<OwnAnswers> own = own_answers(model, tokenizer, dataset, all);
+  Dataset moved = dataset;
+  for (size_t i = 0; i < all.size(); ++i) moved.examples[i] = with_own_answers(*all[i], own[i]);
+  return moved;
+}
+
 Dataset own_labels(const fs::path& explainer, const Dataset& dataset) {
   const Explainer model = open_explainer(explainer);
-  const std::vector<const Example*> test = dataset.of(Split::test);
-  const std::vector<OwnAnswers> own = own_answers(model.model, model.tokenizer, dataset, test);
-  Dataset moved = dataset;
-  moved.examples.clear();
-  for (size_t i = 0; i < test.size(); ++i) moved.examples.push_back(with_own_answers(*test[i], own[i]));
-  return moved;
+  Dataset test = dataset;
+  std::erase_if(test.examples, [](const Example& example) { return example.split != Split::test; });
+  return with_answers_of(model.model, model.tokenizer, test);
 }
 
 std::vector<NamedTable> self_consistency_tables(const std::vector<TrainJob>& jobs, const Dataset& scored,

@@ -4,13 +4,17 @@
 
 #include "dataset/example.h"
 #include "experiment/train_jobs.h"
+#include "model/model.h"
 #include "report/report.h"
+#include "text/tokenizer.h"
 
 #include <filesystem>
 #include <vector>
 
 namespace introspect {
 
+// The examples of an ablation data set with the answers that `model` itself gives to their prompts.
+Dataset with_answers_of(const Model& model, const Tokenizer& tokenizer, const Dataset& dataset);
 // The test examples of an ablation data set with the answers that the explainer in `explainer` itself gives now.
 Dataset own_labels(const fs::path& explainer, const Dataset& dataset);
 

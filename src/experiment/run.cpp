@@ -98,19 +98,6 @@ NamedValues demonstration_notes(const std::vector<AnswerJob>& jobs, const fs::pa
   return notes;
 }
 
-// The data set with as many test examples as are asked: floors answer the same questions as the explainers.
-Dataset limited(const Dataset& dataset, int64_t limit) {
-  Dataset scored = dataset;
-  if (limit <= 0) return scored;
-  scored.examples.clear();
-  int64_t test = 0;
-  for (const Example& example : dataset.examples) {
-    if (example.split == Split::test && test++ >= limit) continue;
-    scored.examples.push_back(example);
-  }
-  return scored;
-}
-
 void answer_side_by_side(const std::vector<AnswerJob>& jobs, const fs::path& dataset_folder, const fs::path& out,
                          int workers) {
   SharedProgress progress("answer", std::ssize(jobs), "row");
@@ -127,6 +114,18 @@ void answer_side_by_side(const std::vector<AnswerJob>& jobs, const fs::path& dat
 }
 
 }  // namespace
+
+Dataset limited(const Dataset& dataset, int64_t limit) {
+  Dataset scored = dataset;
+  if (limit <= 0) return scored;
+  scored.examples.clear();
+  int64_t test = 0;
+  for (const Example& example : dataset.examples) {
+    if (example.split == Split::test && test++ >= limit) continue;
+    scored.examples.push_back(example);
+  }
+  return scored;
+}
 
 Dataset make_data(const Recipe& recipe, const fs::path& out, const std::function<void(const std::string&)>& say) {
   const fs::path dataset_folder = out / "dataset";

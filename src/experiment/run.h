@@ -38,6 +38,9 @@ RunResult write_run(const std::vector<ReportInput>& parts, const fs::path& out, 
 // The data set of a recipe, in out/dataset.
 Dataset make_data(const Recipe& recipe, const fs::path& out, const std::function<void(const std::string&)>& say);
 
+// The data set with as many test examples as are asked (0: all): floors answer the same questions as the explainers.
+Dataset limited(const Dataset& dataset, int64_t limit);
+
 // Everything of one recipe but the page. `further`: explainers that were trained elsewhere, asked beside its own.
 TaskResult run_task(const Recipe& recipe, const fs::path& out, const RunOptions& options,
                     const std::function<void(const std::string&)>& say, const std::vector<TrainJob>& further = {});
