@@ -71,7 +71,13 @@ Columns find_columns(const CsvRow& row, const std::string& path) {
   for (size_t i = 0; i < row.fields.size(); ++i) twice |= !column.emplace(trimmed(row.fields[i]), i).second;
   if (!column.contains("question")) {
     const std::string last = trimmed(row.fields.back());
-    if (row.fields.size() == 6 && last.size() == 1 && last[0] >= 'A' && last[0] <= 'Z') {
+    if (last.size() == 1 && last[0] >= 'A' && last[0] <= 'Z') {
+      if (row.fields.size() != 6) {
+        fail("questions",
+             fmt::format("a line without header: got {} columns, expected 6: question, four choices, a letter ({})",
+                         row.fields.size(), where),
+             "for another number of choices let the first line name the columns: question,choice0,choice1,...,answer");
+      }
       return {0, 5, std::nullopt, {1, 2, 3, 4}, false};
     }
     fail("questions", fmt::format("got no column \"question\" ({})", where), columns_hint);

@@ -73,7 +73,8 @@ ChatTemplate::ChatTemplate(const std::string& source, std::string label,
 ChatTemplate ChatTemplate::of(const Tokenizer& tokenizer, const std::string& label) {
   if (!tokenizer.chat_template()) {
     fail("chat template", fmt::format("the model has none ({})", label),
-         "base models have none; give one with --template FILE");
+         "base models have none: a recipe asks in plain text with chat = false in [dataset.prompt]; a template of your "
+         "own stands in tokenizer_config.json as \"chat_template\", or goes to 'introspect chat-template --template'");
   }
   std::map<std::string, std::string> special_tokens;
   for (const auto& [name, id] : {std::pair{"bos_token", tokenizer.bos()}, std::pair{"eos_token", tokenizer.eos()},

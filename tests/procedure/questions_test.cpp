@@ -161,6 +161,7 @@ TEST(Questions, CsvMistakes) {
   EXPECT_TRUE(holds(csv(header), "no row"));
   EXPECT_TRUE(holds(csv("text,choice0,choice1,answer\nq,a,b,0\n"), "no column \"question\""));
   EXPECT_TRUE(holds(csv("text,choice0,choice1,answer\nq,a,b,0\n"), "hint: "));
+  EXPECT_TRUE(holds(csv("q,a,b,c,d,e,B\n"), "got 7 columns, expected 6: question, four choices, a letter"));
   EXPECT_TRUE(holds(csv("question,choice0,choice1\nq,a,b\n"), "no column \"answer\""));
   EXPECT_TRUE(holds(csv("question,choice1,choice2,answer\nq,a,b,0\n"), "no column \"choice0\""));
   EXPECT_TRUE(holds(csv("question,choice0,answer\nq,a,0\n"), "no column \"choice1\""));
