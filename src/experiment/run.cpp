@@ -168,7 +168,11 @@ std::vector<GeneralisationFact> transfer_steps(const Recipe& recipe, const std::
     const TaskResult result = run_task(
         other, out / "transfer" / transfer.folder, options, [&](const std::string& line) { say("    " + line); },
         asked);
-    for (GeneralisationFact& fact : transfer_facts(transfer, result.scores)) facts.push_back(std::move(fact));
+    Transfer shown = transfer;
+    if (!result.scored.info.at("gate").at("valid").get<bool>()) {
+      shown.tested_on += " (the target does not pass the gate there)";
+    }
+    for (GeneralisationFact& fact : transfer_facts(shown, result.scores)) facts.push_back(std::move(fact));
   }
   return facts;
 }

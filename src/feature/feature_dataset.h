@@ -30,7 +30,7 @@ struct FeatureDatasetSettings {
   double duplicate_cosine = 0.9;
   double min_score = 0.4;  // correlation on held-out contexts below which a feature counts as not described
   // Descriptions that are bare token identities are at most this share of those kept; which ones go is drawn.
-  double max_token_share = 0.4;
+  double max_token_share = 0.5;
   int64_t undescribed = 60;   // so many features that nothing describes are asked at test time: what is said of them?
   int64_t states = 100;       // whole residual states (ACT), and
   int64_t differences = 100;  // differences of two (ΔACT) a layer set, asked at test time
