@@ -47,6 +47,7 @@ TEST(RunIndex, FindsRunsWithTheirHeadlineAndCommandTheNewestFirst) {
   write_run(folder / "deep" / "new", 0.4, "2026-02-01T00:00:00Z");
   fs::create_directories(folder / "deep" / "new" / "report");
   write_text(folder / "deep" / "new" / "report" / "report.html", "page");
+  write_run(folder / "old" / "own_labels" / "self", 0.9, "2026-04-01T00:00:00Z");
   write_run(folder / "stopped", 0.5, "2026-03-01T00:00:00Z", "running");
   write_run(folder / "broken", 0.5, "2026-03-01T00:00:00Z");
   write_text(folder / "broken" / "scores" / "scores.json", "[{");
