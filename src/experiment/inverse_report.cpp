@@ -175,8 +175,7 @@ std::vector<ReportInput> inverse_parts(const InverseRecipe& recipe, const std::v
                                        const std::string& command) {
   ReportInput first;
   first.task = "inverse";
-  first.title = recipe.title;
-  first.question = recipe.question;
+  first.title = "Before and after";
   first.answer = answer(examined);
   first.tables = {behaviour_table(examined), side_effects(examined), truth_table(examined)};
   const ExplainerTraining& change = recipe.behaviours.front().training;
