@@ -8,6 +8,7 @@
 #include "cli/score_table.h"
 #include "evaluate/score.h"
 #include "experiment/joint.h"
+#include "experiment/matrix.h"
 #include "experiment/recipe.h"
 
 #include <cstdio>
@@ -30,9 +31,9 @@ void walk(const std::vector<fs::path>& paths, const fs::path& out, int workers, 
     std::fflush(stdout);
   };
   const auto run = [&] {
-    if (paths.size() == 1 && read_toml(paths.front()).value("kind", "") == "joint") {
-      return run_joint(read_joint_recipe(paths.front()), out, options, say);
-    }
+    const std::string kind = paths.size() == 1 ? read_toml(paths.front()).value("kind", "") : "";
+    if (kind == "joint") return run_joint(read_joint_recipe(paths.front()), out, options, say);
+    if (kind == "matrix") return run_matrix(read_matrix_recipe(paths.front()), out, options, say);
     std::vector<Recipe> recipes;
     for (const fs::path& path : paths) recipes.push_back(read_recipe(path));
     return run_recipes(recipes, out, options, say);
@@ -41,7 +42,8 @@ void walk(const std::vector<fs::path>& paths, const fs::path& out, int workers, 
   if (json) {
     std::printf("%s", scores_text(result.scores).c_str());
   } else {
-    print_score_table(result.scores);
+    if (result.summary.empty()) print_score_table(result.scores);
+    std::printf("%s", result.summary.c_str());
     std::printf("\npage  %s\n", fs::absolute(result.page).lexically_normal().string().c_str());
   }
 }

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "experiment/joint.h"
+#include "experiment/matrix.h"
 #include "sae/train.h"
 #include "train/corpus.h"
 #include "train/pretrain.h"
@@ -173,10 +174,10 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
   const std::string kind = json_get<std::string>(json, "kind", label);
   if (kind != "patching" && kind != "ablation" && kind != "features") {
     fail_usage("recipe", fmt::format("kind: got '{}', expected patching, ablation or features ({})", kind, label),
-               kind == "pretrain" ? "'introspect pretrain' runs it"
-               : kind == "sae"    ? "'introspect sae train' runs it"
-               : kind == "joint"  ? "'introspect run' runs it, alone"
-                                  : "");
+               kind == "pretrain"                    ? "'introspect pretrain' runs it"
+               : kind == "sae"                       ? "'introspect sae train' runs it"
+               : kind == "joint" || kind == "matrix" ? "'introspect run' runs it, alone"
+                                                     : "");
   }
   check_keys(json,
              {"kind", "title", "question", "weak", "target", source_table(kind), "dataset", "train", "search",
@@ -317,6 +318,8 @@ std::string validate_recipe(const fs::path& path) {
     check_sae_recipe(json, path.string());
   } else if (kind == "joint") {
     read_joint_recipe(path);
+  } else if (kind == "matrix") {
+    read_matrix_recipe(path);
   } else {
     parse_recipe(json, path);
   }

@@ -146,7 +146,7 @@ Recipe read_recipe(const fs::path& path);
 ExplainerTraining training_of(const Recipe& recipe, const ExplainerEntry& entry, const Variant& variant,
                               const Json& chosen);
 
-// Any recipe, also of kinds "pretrain", "sae" and "joint". Throws as the readers do.
+// Any recipe, also of kinds "pretrain", "sae", "joint" and "matrix". Throws as the readers do.
 std::string validate_recipe(const fs::path& path);  // returns its kind
 
 }  // namespace introspect
