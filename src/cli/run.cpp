@@ -10,6 +10,7 @@
 #include "evaluate/score.h"
 #include "experiment/inverse.h"
 #include "experiment/joint.h"
+#include "experiment/matrix.h"
 #include "experiment/recipe.h"
 #include "experiment/rehearsal.h"
 
@@ -35,9 +36,9 @@ void walk(const std::vector<fs::path>& paths, const fs::path& out, int workers, 
     std::fflush(stdout);
   };
   const auto run = [&] {
-    if (paths.size() == 1 && read_toml(paths.front()).value("kind", "") == "inverse") {
-      return run_inverse(read_inverse_recipe(paths.front()), out, options, say);
-    }
+    const std::string kind = paths.size() == 1 ? read_toml(paths.front()).value("kind", "") : "";
+    if (kind == "inverse") return run_inverse(read_inverse_recipe(paths.front()), out, options, say);
+    if (kind == "matrix") return run_matrix(read_matrix_recipe(paths.front()), out, options, say);
     std::vector<Recipe> recipes;
     std::vector<JointRecipe> joint;
     for (const fs::path& path : paths) {
@@ -59,7 +60,8 @@ void walk(const std::vector<fs::path>& paths, const fs::path& out, int workers, 
   if (json) {
     std::printf("%s", scores_text(result.scores).c_str());
   } else {
-    print_score_table(result.scores);
+    if (result.summary.empty()) print_score_table(result.scores);
+    std::printf("%s", result.summary.c_str());
     std::printf("\npage  %s\n", fs::absolute(result.page).lexically_normal().string().c_str());
   }
 }

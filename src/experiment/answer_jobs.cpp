@@ -92,6 +92,7 @@ std::vector<AnswerJob> answer_jobs(const Recipe& recipe, const std::vector<Train
     AnswerJob answer{job.name, job.condition, job.seed, job.folder, base, {}, {}};
     // an explainer that was raised without vectors is asked without them
     answer.options.vectors = job.training.vectors;
+    answer.map = job.map;
     jobs.push_back(answer);
     if (job.condition != "trained") continue;
     if (recipe.kind == "ablation") {

@@ -7,6 +7,7 @@
 #include "experiment/collect_rows.h"
 #include "experiment/inverse_report.h"
 #include "experiment/own_labels.h"
+#include "experiment/recipe_tables.h"
 #include "experiment/steps.h"
 #include "experiment/train_jobs.h"
 #include "model/model.h"
@@ -23,15 +24,6 @@ namespace introspect {
 namespace {
 
 constexpr const char* kCue = "Answer:";  // the target's answers stand in a data set as "Answer: B"
-
-void check_known(const Json& table, const std::set<std::string>& known, const std::string& name,
-                 const std::string& label) {
-  for (const auto& [key, value] : table.items()) {
-    if (known.contains(key)) continue;
-    fail_usage("recipe",
-               fmt::format("unknown key '{}{}', expected one of {} ({})", name, key, fmt::join(known, ", "), label));
-  }
-}
 
 const Json& table_of(const Json& json, const char* name, const std::string& label) {
   if (!json.contains(name)) fail_usage("recipe", fmt::format("no table [{}] ({})", name, label));
@@ -52,7 +44,7 @@ std::string folder_name(std::string name) {
 }
 
 Behaviour parse_behaviour(const Json& table, const Recipe& task, const std::string& label) {
-  check_known(table, {"name", "explanation", "wordings", "train"}, "behaviour.", label);
+  check_keys_of(table, {"name", "explanation", "wordings", "train"}, "behaviour.", label);
   Behaviour behaviour;
   behaviour.name = json_get<std::string>(table, "name", label);
   behaviour.explanation = parse_explanation(json_get<std::string>(table, "explanation", label), label);
@@ -188,7 +180,7 @@ InverseRecipe read_inverse_recipe(const fs::path& path) {
   const std::string label = path.string();
   const Json json = read_toml(path);
   const fs::path base = path.parent_path();
-  check_known(json, {"kind", "title", "question", "weak", "task", "behaviour", "side_effects"}, "", label);
+  check_keys_of(json, {"kind", "title", "question", "weak", "task", "behaviour", "side_effects"}, "", label);
   InverseRecipe recipe;
   recipe.path = path;
   recipe.title = json_get<std::string>(json, "title", label);
@@ -196,19 +188,17 @@ InverseRecipe read_inverse_recipe(const fs::path& path) {
   recipe.weak = json_get_or<std::vector<std::string>>(json, "weak", {}, label);
 
   const Json& task = table_of(json, "task", label);
-  check_known(task, {"recipe", "changes"}, "task.", label);
-  const fs::path task_path = (base / json_get<std::string>(task, "recipe", label)).lexically_normal();
-  Json task_json = read_toml(task_path);
-  for (const char* key : {"search", "variant", "generalisation", "transfer"}) task_json.erase(key);
-  if (task.contains("changes")) task_json.merge_patch(task.at("changes"));
+  check_keys_of(task, {"recipe", "changes"}, "task.", label);
+  fs::path task_path;
+  Json made = task_json(task, base, label, task_path);
   const auto refuse = [&](const std::string& got) {
     fail_usage("recipe", fmt::format("task.recipe: got {} ({}), expected input ablation in chat format ({})", got,
                                      task_path.string(), label));
   };
-  if (const std::string kind = task_json.value("kind", ""); kind != "ablation") refuse("the kind " + kind);
+  if (const std::string kind = made.value("kind", ""); kind != "ablation") refuse("the kind " + kind);
   // every prompt, in its own proportion: what the model does is to be counted, not balanced
-  task_json["dataset"].merge_patch({{"balanced", false}, {"trial_questions", 0}});
-  recipe.task = parse_recipe(task_json, task_path);
+  made["dataset"].merge_patch({{"balanced", false}, {"trial_questions", 0}});
+  recipe.task = parse_recipe(made, task_path);
   if (!recipe.task.ablation.style.chat) refuse("plain text");
 
   std::set<std::string> names = {"before", "report"};  // folders
@@ -221,8 +211,8 @@ InverseRecipe read_inverse_recipe(const fs::path& path) {
     }
   }
   const Json& side_effects = table_of(json, "side_effects", label);
-  check_known(side_effects, {"facts", "limit"}, "side_effects.", label);
-  recipe.facts = (base / json_get<std::string>(side_effects, "facts", label)).lexically_normal();
+  check_keys_of(side_effects, {"facts", "limit"}, "side_effects.", label);
+  recipe.facts = absolute_path(json_get<std::string>(side_effects, "facts", label), base);
   recipe.facts_limit = json_get_or<int64_t>(side_effects, "limit", recipe.facts_limit, label);
   return recipe;
 }

@@ -1,6 +1,7 @@
 #include "experiment/joint.h"
 
 #include "base/error.h"
+#include "experiment/recipe_tables.h"
 #include "report/row_names.h"
 #include "report/task_words.h"
 #include "report/words.h"
@@ -18,43 +19,15 @@ namespace {
 
 constexpr const char* kJoint = "joint";  // the row's condition
 
-std::string absolute_path(const std::string& path, const fs::path& base) {
-  return fs::path(path).is_absolute() ? path : fs::absolute(base / path).lexically_normal().string();
-}
-
-// Replayed texts are named relative to the recipe that has them, and are read by recipes elsewhere.
-void make_texts_absolute(Json& train, const fs::path& base) {
-  if (!train.contains("replay_text")) return;
-  for (Json& table : train.at("replay_text")) {
-    for (const char* key : {"facts", "folder"}) {
-      if (table.contains(key)) table[key] = absolute_path(table.at(key).get<std::string>(), base);
-    }
-    if (!table.contains("paths")) continue;
-    for (Json& each : table.at("paths")) each = absolute_path(each.get<std::string>(), base);
-  }
-}
-
 Recipe task_recipe(const Json& table, const Json& train, const Json& evaluate, const std::string& target,
                    const fs::path& base, const std::string& label) {
-  const fs::path path = absolute_path(json_get<std::string>(table, "recipe", label), base);
-  Json json = read_toml(path);
-  for (const char* key : {"search", "variant", "generalisation", "transfer"}) json.erase(key);
+  fs::path path;
+  Json json = task_json(table, base, label, path);
   json["target"] = {{"model", target}};
   json["explainer"] = Json::array({{{"name", "self"}, {"model", target}}});
-  if (table.contains("changes")) json.merge_patch(table.at("changes"));
   json["train"].merge_patch(train);
   json["evaluate"].merge_patch(evaluate);
   return parse_recipe(json, path);
-}
-
-void check_keys_of(const Json& table, const std::set<std::string>& known, const std::string& name,
-                   const std::string& label) {
-  for (const auto& [key, value] : table.items()) {
-    if (!known.contains(key)) {
-      fail_usage("recipe",
-                 fmt::format("unknown key '{}{}', expected one of {} ({})", name, key, fmt::join(known, ", "), label));
-    }
-  }
 }
 
 const Score* find_score(const TaskResult& result, const std::string& condition, const std::string& metric) {
@@ -154,7 +127,7 @@ JointRecipe read_joint_recipe(const fs::path& path) {
   recipe.weak = json_get_or<std::vector<std::string>>(json, "weak", {}, label);
   const std::string target = absolute_path(json_get<std::string>(json.at("target"), "model", label), base);
   Json train = json.at("train");
-  make_texts_absolute(train, base);
+  if (train.contains("replay_text")) make_texts_absolute(train.at("replay_text"), base);
   std::set<std::string> kinds;
   for (const Json& table : json.at("task")) {
     check_keys_of(table, {"recipe", "weight", "changes"}, "task.", label);

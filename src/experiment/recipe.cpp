@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "experiment/inverse.h"
 #include "experiment/joint.h"
+#include "experiment/matrix.h"
 #include "sae/train.h"
 #include "train/corpus.h"
 #include "train/pretrain.h"
@@ -174,10 +175,10 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
   const std::string kind = json_get<std::string>(json, "kind", label);
   if (kind != "patching" && kind != "ablation" && kind != "features") {
     fail_usage("recipe", fmt::format("kind: got '{}', expected patching, ablation or features ({})", kind, label),
-               kind == "pretrain"                     ? "'introspect pretrain' runs it"
-               : kind == "sae"                        ? "'introspect sae train' runs it"
-               : kind == "joint" || kind == "inverse" ? "'introspect run' runs it, alone"
-                                                      : "");
+               kind == "pretrain"                                         ? "'introspect pretrain' runs it"
+               : kind == "sae"                                            ? "'introspect sae train' runs it"
+               : kind == "joint" || kind == "matrix" || kind == "inverse" ? "'introspect run' runs it, alone"
+                                                                          : "");
   }
   check_keys(json,
              {"kind", "title", "question", "weak", "target", source_table(kind), "dataset", "train", "search",
@@ -320,6 +321,8 @@ std::string validate_recipe(const fs::path& path) {
     read_joint_recipe(path);
   } else if (kind == "inverse") {
     read_inverse_recipe(path);
+  } else if (kind == "matrix") {
+    read_matrix_recipe(path);
   } else {
     parse_recipe(json, path);
   }

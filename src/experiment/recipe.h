@@ -146,7 +146,7 @@ Recipe read_recipe(const fs::path& path);
 ExplainerTraining training_of(const Recipe& recipe, const ExplainerEntry& entry, const Variant& variant,
                               const Json& chosen);
 
-// Any recipe, also of kinds "pretrain", "sae", "joint" and "inverse". Throws as the readers do.
+// Any recipe, also of kinds "pretrain", "sae", "joint", "matrix" and "inverse". Throws as the readers do.
 std::string validate_recipe(const fs::path& path);  // returns its kind
 
 }  // namespace introspect

@@ -7,6 +7,7 @@
 #include "experiment/train_jobs.h"
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@ struct RunOptions {
 struct RunResult {
   std::vector<Score> scores;  // of all recipes
   fs::path page;
+  std::string summary;  // what is to be printed in place of the table of scores; may be empty
 };
 
 // Each step has its folder and is skipped when complete: dataset/, projections/<name>/, search/,
@@ -40,6 +42,16 @@ Dataset make_data(const Recipe& recipe, const fs::path& out, const std::function
 
 // The data set with as many test examples as are asked (0: all): floors answer the same questions as the explainers.
 Dataset limited(const Dataset& dataset, int64_t limit);
+
+// The data set and the explainers of a recipe: the first half of run_task, which keeps what is complete.
+struct TrainedTask {
+  Dataset dataset;
+  std::vector<Trial> trials;
+  std::vector<TrainJob> explainers;
+  std::map<std::string, double> validation_loss;  // as TaskResult has it
+};
+TrainedTask train_task(const Recipe& recipe, const fs::path& out, const RunOptions& options,
+                       const std::function<void(const std::string&)>& say);
 
 // Everything of one recipe but the page. `further`: explainers that were trained elsewhere, asked beside its own.
 TaskResult run_task(const Recipe& recipe, const fs::path& out, const RunOptions& options,

@@ -111,11 +111,22 @@ void answer_step(const AnswerJob& job, const fs::path& dataset_folder, const fs:
   if (o.layers != LayerCondition::real) settings["layers"] = condition_name(o.layers);
   if (job.untrained) settings["explainer"] = explainer_config_to_json(*job.untrained);
   if (job.simulation) settings["simulation"] = simulation_name(*job.simulation);
-  RunRecord record(folder, "answer", settings, {{"explainer", job.model}, {"dataset", dataset_folder}});
+  std::vector<RunInput> inputs{{"explainer", job.model}, {"dataset", dataset_folder}};
+  const fs::path map = job.map / "projections.safetensors";
+  if (!job.map.empty()) inputs.push_back({"map", map});
+  RunRecord record(folder, "answer", settings, inputs);
   if (record.state() == StepState::complete) return;
   const Dataset dataset = load_dataset(dataset_folder);
   Explainer explainer = job.untrained ? open_base(job.model, *job.untrained) : open_explainer(job.model);
   explainer.ask_about(dataset.task);
+  if (!job.map.empty()) {
+    InjectionConfig& injection = explainer.config.injection;
+    if (injection.projection != ProjectionKind::none) {
+      fail("answer", "a map for an explainer that has projections of its own");
+    }
+    injection.projection = ProjectionKind::least_squares;
+    explainer.projections = load_projections(map);
+  }
   const auto start = std::chrono::steady_clock::now();
   const auto complete = [&] {  // how long the answers took, without opening the model
     record.add("answering_seconds", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());

@@ -28,6 +28,8 @@ struct AnswerJob {
   AnswerOptions options;
   std::optional<ExplainerConfig> untrained;  // how a base model is asked
   std::optional<Simulation> simulation;      // it is not asked, but runs the prompts itself
+  fs::path map = {};  // projections (project_step's folder) that vectors go through on their way to an explainer
+                      // without projections of its own; empty: none
 };
 // answers.jsonl and run.json into `folder`, unless they are there.
 void answer_step(const AnswerJob& job, const fs::path& dataset_folder, const fs::path& folder);

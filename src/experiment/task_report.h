@@ -7,6 +7,7 @@
 #include "experiment/simulator_steps.h"
 #include "report/report.h"
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@ namespace introspect {
 struct TaskResult {
   Dataset scored;  // with the test examples that were asked
   std::vector<Trial> trials;
+  std::map<std::string, double> validation_loss;  // of each explainer (trained), the mean over its seeds
   std::vector<Row> rows;
   std::vector<Score> scores;
   std::vector<Comparison> comparisons;

@@ -16,6 +16,7 @@ struct TrainJob {
   fs::path model, folder;
   ExplainerTraining training;
   std::vector<Lesson> lessons = {};  // learnt in place of the one data set, where it learns several
+  fs::path map = {};                 // when it is asked: see AnswerJob
 };
 
 // Trains every job, `workers` at a time; those that are complete are kept. Progress under `title`; `say` receives a

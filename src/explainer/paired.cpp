@@ -34,10 +34,10 @@ struct Batch {
   std::vector<std::vector<int64_t>> target, explainer;
   int64_t target_rows = 0, explainer_rows = 0;
   struct Pairs {
-    std::vector<int64_t> target, explainer;
+    std::vector<int64_t> target, explainer, document;
   } pairs[2];
 
-  void add(Encoding of_target, Encoding of_explainer, bool held_out, size_t context) {
+  void add(Encoding of_target, Encoding of_explainer, int64_t document, size_t context) {
     for (Encoding* each : {&of_target, &of_explainer}) {
       // re-encoded text may need a few tokens more
       each->ids.resize(std::min(each->ids.size(), context));
@@ -45,12 +45,13 @@ struct Batch {
     }
     if (of_target.ids.empty() || of_explainer.ids.empty()) return;
     const std::map<size_t, int64_t> there = ends_of(of_explainer);
-    Pairs& into = pairs[held_out ? 1 : 0];
+    Pairs& into = pairs[document % 8 == 7 ? 1 : 0];
     for (const auto& [end, row] : ends_of(of_target)) {
       const auto found = there.find(end);
       if (found == there.end() || row == 0 || found->second == 0) continue;
       into.target.push_back(target_rows + row);
       into.explainer.push_back(explainer_rows + found->second);
+      into.document.push_back(document);
     }
     target_rows += std::ssize(of_target.ids);
     explainer_rows += std::ssize(of_explainer.ids);
@@ -151,7 +152,8 @@ PairedSettings parse_paired(const Json& table, const std::string& label, const f
 
 std::vector<FittedProjection> fit_projections(const PairedModel& target, const PairedModel& explainer,
                                               const std::vector<int64_t>& layers, const PairedSettings& settings,
-                                              const std::function<void(int64_t)>& progress) {
+                                              const std::function<void(int64_t)>& progress,
+                                              const HeldOutStates& visit) {
   const ModelConfig &from = target.model.config, &to = explainer.model.config;
   const std::set<int64_t> distinct(layers.begin(), layers.end());
   std::vector<FittedProjection> fitted;
@@ -180,8 +182,8 @@ std::vector<FittedProjection> fit_projections(const PairedModel& target, const P
     for (const Document& document : mixture.next(std::min<int64_t>(2048, settings.tokens - done))) {
       done += std::ssize(document.tokens);
       const std::string text = target.tokenizer.decode(document.tokens, /*skip_special_tokens=*/true);
-      batch.add(target.tokenizer.encode_with_offsets(text), explainer.tokenizer.encode_with_offsets(text),
-                number++ % 8 == 7, static_cast<size_t>(context));
+      batch.add(target.tokenizer.encode_with_offsets(text), explainer.tokenizer.encode_with_offsets(text), number++,
+                static_cast<size_t>(context));
     }
     progress(std::min(done, settings.tokens));
     run += batch.target_rows;
@@ -190,7 +192,10 @@ std::vector<FittedProjection> fit_projections(const PairedModel& target, const P
     const auto y = residual_states(explainer.model, batch.explainer, explainer_layers);
     for (size_t i = 0; i < fitted.size(); ++i) {
       train[i].add(rows_of(x[i], batch.pairs[0].target), rows_of(y[i], batch.pairs[0].explainer));
-      held_out[i].add(rows_of(x[i], batch.pairs[1].target), rows_of(y[i], batch.pairs[1].explainer));
+      const at::Tensor of_target = rows_of(x[i], batch.pairs[1].target),
+                       of_explainer = rows_of(y[i], batch.pairs[1].explainer);
+      held_out[i].add(of_target, of_explainer);
+      if (visit) visit(i, of_target, of_explainer, batch.pairs[1].document);
     }
   }
   for (size_t i = 0; i < fitted.size(); ++i) {

@@ -46,9 +46,14 @@ struct PairedModel {
 // One map for each of `layers` of the target. A pair is a place in the text where a token of both ends; the first token
 // of a document is left out, since its residual states are outliers. Passes of 2,048 tokens, and sums of
 // d_target x (d_target + d_explainer) doubles a layer: no activation is kept, however long the text is. `progress`
-// receives tokens done. Throws Error for a layer the target does not have, and fewer pairs than the target's width.
+// receives tokens done; `held_out`, if given, the held-out states of each pass: which of `layers` (sorted, each once),
+// the target's [n, d_target] and the explainer's [n, d_explainer] in float64, and the number of each pair's document.
+// Throws Error for a layer the target does not have, and fewer pairs than the target's width.
+using HeldOutStates =
+    std::function<void(size_t, const at::Tensor&, const at::Tensor&, const std::vector<int64_t>& documents)>;
 std::vector<FittedProjection> fit_projections(const PairedModel& target, const PairedModel& explainer,
                                               const std::vector<int64_t>& layers, const PairedSettings& settings,
-                                              const std::function<void(int64_t)>& progress);
+                                              const std::function<void(int64_t)>& progress,
+                                              const HeldOutStates& held_out = {});
 
 }  // namespace introspect

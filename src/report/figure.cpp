@@ -216,6 +216,48 @@ std::string curve_figure(const CurveFigure& figure, FigureWidth width) {
   return picture(layout, width == FigureWidth::wide ? height + 46 : legend, figure.title, figure.description, body);
 }
 
+std::string scatter_figure(const ScatterFigure& figure, FigureWidth width) {
+  const bool wide = width == FigureWidth::wide;
+  const double left = 44, right = (wide ? 720 : 340) - (wide ? 210 : 14), top = 24, height = 320;
+  const auto across = [&](double x) {
+    return left + (right - left) * std::clamp((x - figure.left) / (figure.right - figure.left), 0.0, 1.0);
+  };
+  const auto up = [&](double y) {
+    return height - (height - top) * std::clamp((y - figure.bottom) / (figure.top - figure.bottom), 0.0, 1.0);
+  };
+  const auto number = [](double share) { return fmt::format("{:g}", std::round(share * 1000) / 10); };
+  std::string body;
+  for (int step = 0; step <= 4; ++step) {
+    const double y = figure.bottom + (figure.top - figure.bottom) * step / 4;
+    const double x = figure.left + (figure.right - figure.left) * step / 4;
+    body += line_at(step == 0 ? "axis" : "grid", left, up(y), right, up(y));
+    body += text_at(left - 6, up(y) + 4, "tick", number(y), "end");
+    body += text_at(across(x), height + 18, "tick", number(x), "middle");
+  }
+  body += text_at(left, height + 38, "tick", figure.across) + text_at(0, 12, "tick", figure.up);
+  // a filled mark, an open one, and so on: series are told apart without colour
+  const auto mark = [](size_t series, double x, double y, const std::string& label) {
+    const std::string title = label.empty() ? "" : "<title>" + escape_html(label) + "</title>";
+    const char* style = series % 2 == 0 ? "dot first" : "dot second";
+    if (series / 2 % 2 == 0) {
+      return fmt::format("<circle class=\"{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"4.5\">{}</circle>\n", style, x, y,
+                         title);
+    }
+    return fmt::format("<path class=\"{}\" d=\"M{:.1f} {:.1f}l5 5l-5 5l-5 -5z\">{}</path>\n", style, x, y - 5, title);
+  };
+  double legend = wide ? top + 8 : height + 64;
+  for (size_t s = 0; s < figure.series.size(); ++s) {
+    for (const ScatterFigure::Point& point : figure.series[s].points) {
+      if (std::isfinite(point.x) && std::isfinite(point.y)) body += mark(s, across(point.x), up(point.y), point.label);
+    }
+    const double x = wide ? right + 22 : left;
+    body += mark(s, x, legend - 4, "") + text_at(x + 14, legend, "label", figure.series[s].label);
+    legend += 20;
+  }
+  return picture(layout_of(width), wide ? std::max(height + 46, legend) : legend, figure.title, figure.description,
+                 body);
+}
+
 std::string heat_map(const HeatMap& map, FigureWidth width) {
   const Layout layout = layout_of(width);
   const double left = layout.left, gap = 3, cell = layout.above ? 36 : 34;

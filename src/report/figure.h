@@ -4,10 +4,13 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
 namespace introspect {
+
+constexpr double kNoFigure = std::numeric_limits<double>::quiet_NaN();
 
 enum class FigureWidth { wide, narrow };  // 720 and 340 units
 
@@ -70,6 +73,23 @@ struct CurveFigure {
   std::vector<Series> series;
 };
 std::string curve_figure(const CurveFigure& figure, FigureWidth width);
+
+// Points of two numbers, one kind of mark a series.
+struct ScatterFigure {
+  std::string title, description;
+  std::string across, up;                           // what the axes measure
+  double left = 0, right = 1, bottom = 0, top = 1;  // ends of the axes
+  struct Point {
+    double x = 0, y = 0;
+    std::string label;  // shown when pointed at
+  };
+  struct Series {
+    std::string label;
+    std::vector<Point> points;
+  };
+  std::vector<Series> series;
+};
+std::string scatter_figure(const ScatterFigure& figure, FigureWidth width);
 
 // The end of an axis that holds every share: 0.05, 0.1, 0.2, 0.4, 0.6, 0.8 or 1.
 double axis_end(const std::vector<double>& shares);

@@ -151,7 +151,9 @@ std::string lines_of(const std::vector<std::string>& sentences) {
   return text;
 }
 
-std::string table_of(const NamedTable& table) {
+}  // namespace
+
+std::string markdown_table(const NamedTable& table) {
   const auto escaped = [](std::vector<std::string> cells) {
     for (std::string& cell : cells) cell = escape_markdown(cell);
     return cells;
@@ -161,12 +163,17 @@ std::string table_of(const NamedTable& table) {
   return text;
 }
 
+namespace {
+
 // One part; `level` of its title is 1, or 2 for a chapter, whose page's command is `page_command`.
 std::string part_of(const ReportInput& input, size_t level, const std::string& page_command) {
   const std::string title = std::string(level, '#') + " ", section = "\n#" + title;
   std::string text = title + escape_markdown(input.title) + "\n\n";
   if (!input.question.empty()) text += "_" + escape_markdown(input.question) + "_\n\n";
   text += lines_of(validity_sentences(input)) + lines_of(input.answer);
+  for (const OwnSection& own : input.sections) {
+    text += section + escape_markdown(own.title) + "\n\n" + own_section_markdown(own);
+  }
   const std::vector<Subject> subjects = subjects_of(input.scores);
   for (const Subject& subject : subjects) {
     const ScoreTable table(input.scores, subject);
@@ -177,7 +184,7 @@ std::string part_of(const ReportInput& input, size_t level, const std::string& p
     const std::string by = table.words().task == Task::ablation ? "By wording" : table.words().group_title;
     if (const std::string groups = groups_of(table); !groups.empty()) text += section + by + "\n" + groups;
   }
-  if (!input.scaling.empty()) text += section + "How little data is enough\n\n" + table_of(scaling_table(input));
+  if (!input.scaling.empty()) text += section + "How little data is enough\n\n" + markdown_table(scaling_table(input));
   if (!input.generalisation.empty()) text += section + "Generalisation\n\n" + generalisation_of(input);
   if (!input.hints.empty()) text += section + "How far hints move the answer\n\n" + hints_of(input.hints);
   if (!input.cells.empty()) {
@@ -185,7 +192,7 @@ std::string part_of(const ReportInput& input, size_t level, const std::string& p
   }
   if (!input.facts.empty() || !input.gates.empty()) text += section + "The data\n\n" + values_of(input.facts);
   if (!input.gates.empty()) text += (input.facts.empty() ? "" : "\n") + gates_of(input);
-  for (const NamedTable& table : input.tables) text += section + table.title + "\n\n" + table_of(table);
+  for (const NamedTable& table : input.tables) text += section + table.title + "\n\n" + markdown_table(table);
   if (!input.weak.empty()) {
     text += section + "What is weak\n\n";
     for (const std::string& sentence : input.weak) text += "- " + escape_markdown(sentence) + "\n";

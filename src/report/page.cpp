@@ -93,6 +93,7 @@ std::string PartWriter::score_sections(const ScoreTable& table, const std::strin
 std::string PartWriter::scores() {
   const std::vector<Subject> subjects = subjects_of(input_.scores);
   std::string html;
+  for (const OwnSection& own : input_.sections) html += section(own.title, own.lead, own_section(own));
   for (const Subject& subject : subjects) {
     const std::string name = subjects.size() > 1 ? task_title(subject.task, subject.target) : "";
     html += score_sections(ScoreTable(input_.scores, subject), name);

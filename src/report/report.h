@@ -3,6 +3,7 @@
 
 #include "evaluate/browse.h"
 #include "evaluate/score.h"
+#include "report/figure.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -73,6 +74,32 @@ struct NamedTable {
   std::vector<std::vector<std::string>> lines;
 };
 
+// Scores by two things: targets down, explainers across. Shares in [0, 1]; NaN: none.
+struct MatrixCell {
+  double value = kNoFigure, low = kNoFigure, high = kNoFigure;
+  double difference = kNoFigure, p = kNoFigure;  // against the explainer that is the target itself
+  int64_t n = 0;
+  bool self = false;
+  std::string words;  // beside a score, or in its place: why there is none
+};
+struct MatrixTable {
+  std::string title, corner, note;  // corner: "target \\ explainer"
+  std::vector<std::string> columns;
+  struct Line {
+    std::string label;
+    std::vector<MatrixCell> cells;
+  };
+  std::vector<Line> lines;
+};
+
+// A section of a part that answers a question of its own kind; stands in front of the scores.
+struct OwnSection {
+  std::string title, lead;
+  std::vector<MatrixTable> matrices;
+  std::vector<ScatterFigure> scatters;
+  std::vector<NamedTable> tables;
+};
+
 struct ReportInput {
   std::string task;                 // task_words.h; empty: that of the scores
   std::string title;                // "A small model explains its own activations"
@@ -89,6 +116,7 @@ struct ReportInput {
   std::vector<GeneralisationFact> generalisation;
   std::vector<ScalingPoint> scaling;
   std::vector<NamedTable> tables;
+  std::vector<OwnSection> sections;
   std::vector<BrowsedExample> examples;
   std::string command;  // that made the run
   NamedValues settings, versions;

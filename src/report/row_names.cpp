@@ -96,10 +96,10 @@ RowName row_name(const std::string& explainer, const std::string& condition, con
   if (condition == "trained") return name;
   name.label = explainer == "none" ? spaced(condition) : spaced(explainer) + ", " + spaced(condition);
   const auto about = [&](const char* word) { return condition.find(word) != std::string::npos; };
-  if (explainer == "none" || about("untrained") || about("few_shot") || about("hint_differs")) {
-    name.kind = RowKind::floor;
-  } else if (about("simulation")) {
+  if (about("simulation")) {  // also of an untrained model
     name.kind = RowKind::simulation;
+  } else if (explainer == "none" || about("untrained") || about("few_shot") || about("hint_differs")) {
+    name.kind = RowKind::floor;
   } else if (about("vector") || about("shuffled")) {
     name.kind = RowKind::ablation;
   }  // else trained in another way

@@ -30,6 +30,9 @@ std::string scaling_section(const ReportInput& input);  // a figure a metric, an
 std::string reaches(const std::vector<ScalingPoint>& points, const std::string& explainer, const std::string& metric,
                     double share);
 NamedTable scaling_table(const ReportInput& input);
+std::string own_section(const OwnSection& section);           // its matrices, figures and tables
+std::string own_section_markdown(const OwnSection& section);  // without its title
+std::string markdown_table(const NamedTable& table);          // without its title
 std::string named_tables(const std::vector<NamedTable>& tables);
 
 std::string figure_html(const std::string& wide, const std::string& narrow, const std::string& caption);

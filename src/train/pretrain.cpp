@@ -32,6 +32,9 @@ struct Settings {
   int64_t seed, tokens, batch_tokens, pass_tokens, context, warm_up, report_steps, checkpoint_steps;
   double learning_rate, muon_rate, weight_decay, clip_norm, final_fraction;
   std::string schedule, compute;
+  std::set<int64_t> snapshots;  // steps
+
+  int64_t steps() const { return (tokens + batch_tokens - 1) / batch_tokens; }
 };
 
 Settings read_settings(const Json& recipe, const std::string& label, int64_t seed_override) {
@@ -58,6 +61,13 @@ Settings read_settings(const Json& recipe, const std::string& label, int64_t see
                                     {s.context, "context"}}) {
     if (value < 2)
       fail_usage("pretrain", fmt::format("training.{}: got {}, expected at least 2 ({})", name, value, label));
+  }
+  for (const int64_t step : json_get_or<std::vector<int64_t>>(t, "snapshots", {}, label)) {
+    if (step < 1 || step > s.steps()) {
+      fail_usage("pretrain",
+                 fmt::format("training.snapshots: got {}, expected steps from 1 to {} ({})", step, s.steps(), label));
+    }
+    s.snapshots.insert(step);
   }
   return s;
 }
@@ -132,7 +142,21 @@ void write_tokenizer(const fs::path& from, const fs::path& to, const Json& table
   write_json(file, config);
 }
 
+// A snapshot is only made when its step is passed.
+void check_snapshots(const Settings& s, const fs::path& folder, int64_t step) {
+  for (const int64_t wanted : s.snapshots) {
+    if (wanted > step || fs::exists(snapshot_folder(folder, wanted) / "config.json")) continue;
+    fail("pretrain",
+         fmt::format("no snapshot of step {}: the training is at step {} already ({})", wanted, step, folder.string()),
+         "train into another folder, or leave the step out of training.snapshots");
+  }
+}
+
 }  // namespace
+
+fs::path snapshot_folder(const fs::path& folder, int64_t step) {
+  return folder / "snapshots" / fmt::format("step-{}", step);
+}
 
 void check_pretrain_recipe(const Json& json, const std::string& label) {
   const std::pair<const char*, std::set<std::string>> known[] = {
@@ -141,7 +165,8 @@ void check_pretrain_recipe(const Json& json, const std::string& label) {
         "max_positions", "rope_theta", "tied_embeddings", "chat_template", "eos_token"}},
       {"training",
        {"seed", "tokens", "batch_tokens", "pass_tokens", "context", "warm_up", "report_steps", "checkpoint_steps",
-        "learning_rate", "muon_rate", "weight_decay", "clip_norm", "final_fraction", "schedule", "compute"}}};
+        "learning_rate", "muon_rate", "weight_decay", "clip_norm", "final_fraction", "schedule", "compute",
+        "snapshots"}}};
   for (const auto& [key, value] : json.items()) {
     if (key != "model" && key != "training" && key != "text" && key != "kind" && key != "description") {
       fail_usage("recipe", fmt::format("unknown key '{}' ({})", key, label));
@@ -183,12 +208,14 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
                                          static_cast<uint64_t>(s.seed));
   Json settings = recipe.json;
   settings["training"]["seed"] = s.seed;
+  settings["training"].erase("snapshots");  // they change no weight
   std::vector<RunInput> inputs{{"tokenizer", tokenizer_folder / "tokenizer.json"}};
   if (continued) inputs.push_back({"start_from", start_from});
   for (RunInput& input : text_inputs(recipe.json.at("text"), base)) inputs.push_back(std::move(input));
   RunRecord record(folder, "pretrain", settings, inputs);
   PretrainResult result;
   if (record.state() == StepState::complete) {
+    check_snapshots(s, folder, s.steps());
     say(fmt::format("{} is complete; nothing to do", folder.string()));
     return result;
   }
@@ -199,7 +226,7 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
   Mixture mixture(recipe.json.at("text"), tokenizer, s.context, base, static_cast<uint64_t>(s.seed));
   require_gradients(model, true);
   Optimizer optimizer(trainables_of(model, s), {0.9, 0.95, 1e-8, 0.95, s.clip_norm});
-  const int64_t steps = (s.tokens + s.batch_tokens - 1) / s.batch_tokens;
+  const int64_t steps = s.steps();
   const Schedule schedule{parse_schedule(s.schedule), s.warm_up, steps, s.final_fraction};
   const at::ScalarType compute = choose_compute(s.compute);
   const double rate = matrix_product_rate(compute);
@@ -232,6 +259,7 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
     say(fmt::format("resumed     at step {}", step));
   }
   check_same_step(step, checkpoint);
+  if (first_process()) check_snapshots(s, folder, step);
   const auto save = [&] {
     NamedTensors tensors = weights_of(model);
     for (auto& each : optimizer.state()) tensors.push_back(each);
@@ -285,6 +313,13 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
                 {"product_share", result.product_share}};
       for (const auto& [name, set] : held_out) line["held_out"][name] = mean_loss(model, set, compute);
       log << line.dump() << std::endl;
+    }
+    if (s.snapshots.contains(step) && first_process()) {
+      const fs::path snapshot = snapshot_folder(folder, step);
+      fs::create_directories(snapshot);
+      write_tokenizer(tokenizer_folder, snapshot, table);
+      model.config.eos_token = tokenizer.eos();
+      save_model(model, snapshot, at::kBFloat16);
     }
     const bool stop = interrupted_together();
     if (step % s.checkpoint_steps == 0 || stop) save();

@@ -20,10 +20,14 @@ struct PretrainRecipe {
 PretrainRecipe read_pretrain_recipe(const fs::path& path);  // throws Error for unknown keys
 void check_pretrain_recipe(const Json& json, const std::string& label);
 
+// Where the model as it was at a step of training.snapshots lies: a Hugging Face folder.
+fs::path snapshot_folder(const fs::path& folder, int64_t step);
+
 // Runs it into `folder`: a Hugging Face folder (bf16), run.json, checkpoint/ while unfinished, log.jsonl with a line a
-// report. Resumes from the last checkpoint bit for bit on the same machine and thread count. `seed_override` < 0 keeps
-// the recipe's. Several processes (base/distributed.h) share the documents of every step. `say` receives the lines of
-// the opening box and of progress. Throws Error if the loss is not finite.
+// report, snapshots/ with the models at the steps of training.snapshots. Resumes from the last checkpoint bit for bit
+// on the same machine and thread count. `seed_override` < 0 keeps the recipe's. Several processes (base/distributed.h)
+// share the documents of every step. `say` receives the lines of the opening box and of progress. Throws Error if the
+// loss is not finite, and for a snapshot of a step that lies behind what is there already.
 struct PretrainResult {
   int64_t steps = 0, tokens = 0;
   double loss = 0;  // of the last report

@@ -4,7 +4,7 @@
 #ifdef INTROSPECT_BINARY
 #include "base/json.h"
 #include "base/temporary_folder.h"
-#include "train/small_world.h"
+#include "experiment/small_home.h"
 
 #include <algorithm>
 #include <chrono>
@@ -56,94 +56,7 @@ class Program : public testing::Test {
     return outcome;
   }
 
-  // Recipes/demo-quick-patching.toml, models and facts below `folder_`.
-  void make_home() {
-    for (const auto& [name, seed] : {std::pair<const char*, uint64_t>{"target", 7}, {"twin", 8}}) {
-      ModelConfig config = world::config(320, 3);
-      config.tied_embeddings = false;  // else the next token is the last one again
-      Model model = create_model(config, seed);
-      c10::NoGradGuard guard;
-      for (auto& [weight, tensor] : parameters(model)) {
-        if (tensor.dim() == 2) tensor.mul_(weight.ends_with("embed_tokens.weight") ? 20 : 8);
-        // it says words: bytes and special tokens are no answers
-        if (weight == "lm_head.weight") {
-          for (int64_t id = 0; id < config.vocab_size; ++id) {
-            const std::string piece = world::tokenizer().piece(id);
-            if (piece.size() < 3 || piece[0] != ' ' || world::tokenizer().is_special(id)) tensor[id].zero_();
-          }
-        }
-      }
-      world::write_model(folder_ / "models" / name, model);
-    }
-    world::write_facts(folder_ / "facts");
-    folder_.write("recipes/demo-quick-patching.toml", R"(# A demo of nothing.
-kind = "patching"
-title = "A title"
-question = "A question?"
-[target]
-model = "../models/target"
-[records]
-path = "../facts"
-[dataset]
-blocks = 3
-pairs_per_subject = 2
-option_count = 3
-only_correct = false
-train_share = 0.5
-prompts_per_chunk = 4
-max_per_cell = 12
-max_share = 1.0
-[train]
-steps = 10
-batch = 4
-learning_rate = 3e-3
-compute = "fp32"
-validate_every = 5
-validation_examples = 8
-checkpoint_every = 2
-replay_share = 0.2
-[train.explainer]
-blank_in_brackets = true
-templates = ["{s}{v}{e} at {layer} on {tokens}: {input}\n"]
-[train.explainer.injection]
-policy = "norm_matched"
-[[train.replay_text]]
-kind = "statements"
-facts = "../facts"
-[[explainer]]
-name = "self"
-model = "../models/target"
-[[explainer]]
-name = "twin"
-model = "../models/twin"
-[[variant]]
-condition = "retrained_without_vector"
-explainers = ["self"]
-train = { vectors = "zero" }
-[[variant]]
-condition = "projected"
-explainers = ["twin"]
-train = { explainer = { injection = { projection = "least_squares" } } }
-[search]
-steps = 2
-[[search.setting]]
-name = "slow"
-train = { learning_rate = 1e-4 }
-[[search.setting]]
-name = "fast"
-train = { learning_rate = 3e-3 }
-[projection]
-tokens = 1500
-[[projection.text]]
-kind = "statements"
-facts = "../facts"
-[evaluate]
-vectors = ["zero", "shuffled_in_cell"]
-few_shot = 1
-limit = 12
-max_new_tokens = 8
-)");
-  }
+  void make_home() { world::make_home(folder_); }
   std::string scores(const std::string& out) const { return read_text(folder_ / out / "scores/scores.json"); }
   Outcome demo(const std::string& out, const std::string& workers = "1") const {
     return run({"demo", "--quick", "--workers", workers, "--out", (folder_ / out).string()});

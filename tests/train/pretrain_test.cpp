@@ -132,6 +132,32 @@ TEST_F(Pretrain, ACompleteFolderIsLeftAlone) {
   EXPECT_EQ(fs::last_write_time(folder_ / "a/model.safetensors"), time);
 }
 
+TEST_F(Pretrain, SnapshotsAreTheModelOnTheWayAndChangeNothing) {
+  const std::string training = "tokens = 2000\nlearning_rate = 1e-2\nmuon_rate = 0.02\nwarm_up = 2\n";
+  run(recipe("r.toml"), "plain");
+  const fs::path file = recipe("s.toml", training + "snapshots = [3, 1, 10]\n");
+  const int code = world::in_child([&] {
+    std::raise(SIGTERM);
+    run(file, "a");
+  });
+  EXPECT_EQ(code, 130) << "stopped after its first step";
+  EXPECT_TRUE(fs::exists(snapshot_folder(folder_ / "a", 1) / "model.safetensors"));
+  run(file, "a");
+  EXPECT_EQ(model_bytes("a"), model_bytes("plain"));
+  EXPECT_EQ(model_bytes("a/snapshots/step-10"), model_bytes("a")) << "the last step is the model";
+  EXPECT_NE(model_bytes("a/snapshots/step-1"), model_bytes("a/snapshots/step-3"));
+  EXPECT_EQ(load_model(folder_ / "a/snapshots/step-3").config.eos_token, world::tokenizer().eos());
+  EXPECT_EQ(Tokenizer::open(folder_ / "a/snapshots/step-3").encode(" Paris"), world::tokenizer().encode(" Paris"));
+  EXPECT_FALSE(fs::exists(folder_ / "plain/snapshots"));
+
+  // the settings are the same, so the folder is complete; but what is asked for cannot be made any more
+  EXPECT_EQ(run(recipe("t.toml", training + "snapshots = [3]\n"), "a").steps, 0);
+  EXPECT_TRUE(
+      holds(error_of([&] { run(recipe("u.toml", training + "snapshots = [4]\n"), "a"); }), "no snapshot of step 4"));
+  EXPECT_TRUE(holds(error_of([&] { run(recipe("v.toml", training + "snapshots = [11]\n"), "b"); }),
+                    "snapshots: got 11, expected steps from 1 to 10"));
+}
+
 TEST_F(Pretrain, OtherSettingsInTheSameFolderAreAnError) {
   run(recipe("r.toml"), "a");
   const std::string model = model_bytes("a");

@@ -1,0 +1,319 @@
+#include "experiment/matrix_report.h"
+
+#include "evaluate/statistics.h"
+#include "model/config.h"
+#include "report/table.h"
+#include "report/words.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <ATen/Parallel.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+namespace introspect {
+
+std::string size_of(const MatrixModel& model) {
+  if (!model.size_class.empty()) return model.size_class;
+  const ModelConfig config = read_config(model.path);
+  return fmt::format("{} layers of width {}", config.layers, config.d_model);
+}
+
+const Score* find_score(const MatrixTarget& found, const std::string& explainer, const std::string& condition,
+                        const std::string& metric) {
+  for (const Score& score : found.result.scores) {
+    if (score.explainer == explainer && score.condition == condition && score.metric == metric && score.group == "all")
+      return &score;
+  }
+  return nullptr;
+}
+
+MatrixCell cell_of(const Score& score) {
+  MatrixCell cell;
+  cell.value = score.value;
+  cell.low = score.low;
+  cell.high = score.high;
+  cell.n = score.n;
+  cell.difference = score.difference_to_self;
+  cell.p = score.p_against_self;
+  cell.self = score.explainer == "self" && score.condition == "trained";
+  return cell;
+}
+
+namespace {
+
+std::string row_of(const MatrixRecipe& recipe, const MatrixTarget& found, size_t explainer) {
+  return explainer == found.target ? "self" : recipe.model(explainer).name;
+}
+
+// The best row of some kinds, with its name; nothing where none was asked.
+MatrixCell best_cell(const MatrixTarget& found, const std::string& metric, const std::vector<RowKind>& kinds) {
+  const std::vector<Subject> subjects = subjects_of(found.result.scores);
+  if (subjects.empty()) return {};
+  const ScoreTable table(found.result.scores, subjects.front());
+  std::vector<RowName> rows;
+  for (const RowName& row : table.rows()) {
+    if (std::find(kinds.begin(), kinds.end(), row.kind) != kinds.end()) rows.push_back(row);
+  }
+  const RowName* best = best_row(table, rows, metric);
+  if (!best) return {};
+  MatrixCell cell = cell_of(*table.find(*best, metric));
+  cell.words = best->label;
+  return cell;
+}
+
+std::string label_of(const MatrixRecipe& recipe, const MatrixTarget& found) {
+  return recipe.model(found.target).name + (found.invalid.empty() ? "" : " (no valid test: " + found.invalid + ")");
+}
+
+std::string title_of(const MatrixTask& task) {
+  const std::string title = task_title(task.kind, "");
+  return capitalised(title) + (task.name == task.kind ? "" : " (" + task.name + ")");
+}
+
+MatrixTable score_matrix(const MatrixRecipe& recipe, const MatrixTaskResult& result) {
+  const MatrixTask& task = *result.task;
+  MatrixTable table;
+  table.title = title_of(task) + ": " + metric_label(task.metric);
+  table.corner = "target \\ explainer";
+  std::vector<size_t> columns;
+  for (const MatrixTarget& found : result.targets) {
+    for (const size_t each : explainers_of(task, found.target)) columns.push_back(each);
+  }
+  std::sort(columns.begin(), columns.end());
+  columns.erase(std::unique(columns.begin(), columns.end()), columns.end());
+  for (const size_t each : columns) table.columns.push_back(recipe.model(each).name);
+  table.columns.insert(table.columns.end(), {"self, another vector", "best floor"});
+  for (const MatrixTarget& found : result.targets) {
+    MatrixTable::Line line{label_of(recipe, found), {}};
+    for (const size_t each : columns) {
+      MatrixCell cell;
+      const auto left_out = found.left_out.find(each);
+      const Score* score = find_score(found, row_of(recipe, found, each), "trained", task.metric);
+      if (!found.refused.empty()) {
+        cell.words = line.cells.empty() ? "refused: " + found.refused : "refused";
+      } else if (left_out != found.left_out.end()) {
+        cell.words = left_out->second;
+      } else if (score) {
+        cell = cell_of(*score);
+      }
+      line.cells.push_back(std::move(cell));
+    }
+    line.cells.push_back(best_cell(found, task.metric, {RowKind::ablation}));
+    line.cells.push_back(best_cell(found, task.metric, {RowKind::floor}));
+    table.lines.push_back(std::move(line));
+  }
+  table.note =
+      metric_meaning(task.metric, task.kind) +
+      " Times 100, with 95% intervals (bootstrap over clusters); below, the difference to self with the p of a "
+      "paired permutation test. Self is set off. The last columns: the best of self's controls with another "
+      "vector or layer, and the best floor.";
+  return table;
+}
+
+// Self against the best other explainer of its size.
+struct Privilege {
+  const MatrixTask* task = nullptr;
+  std::string target, other, why;  // why: there is no other
+  const Score *self = nullptr, *best = nullptr;
+  double validation_loss = kNoFigure, p_holm = kNoFigure;
+};
+
+Privilege privilege_of(const MatrixRecipe& recipe, const MatrixTask& task, const MatrixTarget& found) {
+  Privilege made;
+  made.task = &task;
+  made.target = recipe.model(found.target).name;
+  made.self = find_score(found, "self", "trained", task.metric);
+  if (!made.self) {
+    made.why = found.refused.empty() ? "it was not asked itself" : "refused";
+    return made;
+  }
+  const std::string size = size_of(recipe.model(found.target));
+  for (const size_t each : found.explainers) {
+    if (each == found.target || size_of(recipe.model(each)) != size) continue;
+    const std::string& name = recipe.model(each).name;
+    const auto loss = found.result.validation_loss.find(name);
+    if (loss == found.result.validation_loss.end() || !std::isfinite(loss->second)) continue;
+    if (!made.other.empty() && loss->second >= made.validation_loss) continue;
+    made.other = name;
+    made.validation_loss = loss->second;
+    made.best = find_score(found, name, "trained", task.metric);
+  }
+  if (!made.best) made.why = "no other explainer of its size (" + size + ") with a validation loss";
+  return made;
+}
+
+std::vector<Privilege> privileges(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results) {
+  std::vector<Privilege> all;
+  for (const MatrixTaskResult& result : results) {
+    for (const MatrixTarget& found : result.targets) all.push_back(privilege_of(recipe, *result.task, found));
+  }
+  std::vector<double> p;
+  for (const Privilege& each : all) {
+    if (each.best) p.push_back(each.best->p_against_self);
+  }
+  const std::vector<double> corrected = holm(p);
+  size_t place = 0;
+  for (Privilege& each : all) {
+    if (each.best) each.p_holm = corrected[place++];
+  }
+  return all;
+}
+
+std::string with_interval(const Score& score) {
+  const std::string range = interval(score.low, score.high);
+  return percent(score.value) + (range.empty() ? "" : " (" + range + ")");
+}
+
+std::string plain_p(double p) {
+  const std::string words = p_value(p);
+  return words.size() > 2 ? words.substr(2) : "–";
+}
+
+NamedTable privilege_table(const std::vector<Privilege>& all) {
+  NamedTable table{"Self against the best other explainer of its size",
+                   {"task, target", "metric", "self", "the other", "its score", "self minus it", "p", "p, Holm",
+                    "items", "clusters", "seeds"},
+                   {}};
+  for (const Privilege& each : all) {
+    const std::string name = each.task->name + ", " + each.target;
+    if (!each.best) {
+      table.lines.push_back({name, metric_label(each.task->metric), each.self ? with_interval(*each.self) : "–",
+                             each.why, "–", "–", "–", "–", "–", "–", "–"});
+      continue;
+    }
+    table.lines.push_back({name, metric_label(each.task->metric), with_interval(*each.self),
+                           fmt::format("{} (validation loss {:.3f})", each.other, each.validation_loss),
+                           with_interval(*each.best),
+                           fmt::format("{} ({})", signed_percent(-each.best->difference_to_self),
+                                       signed_interval(-each.best->difference_high, -each.best->difference_low)),
+                           plain_p(each.best->p_against_self), plain_p(each.p_holm), count(each.best->n),
+                           count(each.best->clusters), std::to_string(each.best->seeds)});
+  }
+  return table;
+}
+
+std::vector<std::string> privilege_sentences(const std::vector<Privilege>& all) {
+  std::vector<std::string> sentences;
+  int better = 0, worse = 0, tested = 0;
+  for (const Privilege& each : all) {
+    if (!each.best) continue;
+    ++tested;
+    const bool shown = each.p_holm < 0.05;
+    better += shown && each.best->difference_to_self < 0;
+    worse += shown && each.best->difference_to_self > 0;
+  }
+  if (tested == 0) return {"No target has another explainer of its size, so privileged access was not measured."};
+  sentences.push_back(
+      fmt::format("Of {} pairs of task and target, self explains its target better than the best other explainer of "
+                  "the same size in {} and worse in {}; in "
+                  "the others no difference is shown (paired permutation tests, Holm's correction, p < 0.05).",
+                  tested, better, worse));
+  for (const Privilege& each : all) {
+    if (!each.best) continue;
+    sentences.push_back(fmt::format("{}, {}: self {}%, {} {}%, privileged access {} points ({}, {}).", each.task->name,
+                                    each.target, with_interval(*each.self), each.other, with_interval(*each.best),
+                                    signed_percent(-each.best->difference_to_self),
+                                    signed_interval(-each.best->difference_high, -each.best->difference_low),
+                                    p_value(each.best->p_against_self)));
+  }
+  return sentences;
+}
+
+NamedValues facts_of(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results) {
+  NamedValues facts;
+  for (const MatrixModel& model : recipe.models) {
+    facts.emplace_back(model.name, fmt::format("{} ({})", size_of(model), model.path.filename().string()));
+  }
+  for (const MatrixTaskResult& result : results) {
+    const MatrixTask& task = *result.task;
+    for (const MatrixTarget& found : result.targets) {
+      const std::string name = task.name + ", " + recipe.model(found.target).name;
+      if (!found.refused.empty()) {
+        facts.emplace_back(name, "refused: " + found.refused);
+        continue;
+      }
+      const Dataset& dataset = found.result.scored;
+      facts.emplace_back(name, fmt::format("{} train, {} validation, {} test examples asked; its own page is {}/{}/"
+                                           "report/report.html",
+                                           dataset.of(Split::train).size(), dataset.of(Split::validation).size(),
+                                           dataset.of(Split::test).size(), task.name, recipe.model(found.target).name));
+    }
+  }
+  facts.emplace_back("the best other explainer",
+                     "of each target was chosen on its validation loss, never on test items; losses are means over "
+                     "answer tokens, so they compare strictly only where tokenizers agree");
+  return facts;
+}
+
+}  // namespace
+
+ReportInput matrix_part(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results,
+                        const std::string& command) {
+  ReportInput input;
+  input.task = "matrix";
+  input.title = recipe.title;
+  input.question = recipe.question;
+  OwnSection matrices{"Who explains whom", "Every explainer was trained alike on every target.", {}, {}, {}};
+  for (const MatrixTaskResult& result : results) matrices.matrices.push_back(score_matrix(recipe, result));
+  input.sections.push_back(std::move(matrices));
+  if (recipe.transfer) {
+    input.answer = transfer_sentences(recipe, results);
+    input.sections.insert(input.sections.begin(), transfer_section(recipe, results));
+  }
+  const std::vector<Privilege> all = privileges(recipe, results);
+  const bool compared = std::any_of(all.begin(), all.end(), [](const Privilege& each) { return each.best; });
+  if (compared || !recipe.transfer) {
+    for (std::string& sentence : privilege_sentences(all)) input.answer.push_back(std::move(sentence));
+    input.sections.push_back({"Privileged access",
+                              "What a target gains by being explained by itself and not by the best other explainer of "
+                              "its size, which the validation loss chose. Times 100, with paired 95% intervals.",
+                              {},
+                              {},
+                              {privilege_table(all)}});
+  }
+  input.facts = facts_of(recipe, results);
+  input.weak = recipe.weak;
+  input.command = command;
+  input.settings = {{"recipe", recipe.path.filename().string()}};
+  for (const MatrixTaskResult& result : results) {
+    const Json& train = result.task->json.at("train");
+    input.settings.emplace_back(result.task->name, "every explainer: " + train.dump());
+    input.settings.emplace_back(result.task->name + ", evaluation", result.task->json.at("evaluate").dump());
+  }
+  input.versions = {{"introspect", INTROSPECT_VERSION}, {"threads", std::to_string(at::get_num_threads())}};
+  return input;
+}
+
+std::string matrix_csv(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results) {
+  const auto number = [](double value) { return std::isfinite(value) ? fmt::format("{}", value) : std::string(); };
+  std::string csv =
+      "task,target,explainer,condition,metric,value,low,high,n,clusters,seeds,difference_to_self,difference_low,"
+      "difference_high,p_against_self,validation_loss,remark\n";
+  for (const MatrixTaskResult& result : results) {
+    const std::string& metric = result.task->metric;
+    for (const MatrixTarget& found : result.targets) {
+      const std::string begin = csv_field(result.task->name) + "," + csv_field(recipe.model(found.target).name) + ",";
+      const auto none = [&](const std::string& explainer, const std::string& why) {
+        csv += begin + csv_field(explainer) + ",trained," + metric + ",,,,,,,,,,,," + csv_field(why) + "\n";
+      };
+      if (!found.refused.empty()) none("", "refused: " + found.refused);
+      for (const auto& [place, why] : found.left_out) none(recipe.model(place).name, why);
+      for (const Score& score : found.result.scores) {
+        if (score.group != "all" || score.metric != metric) continue;
+        const auto loss = found.result.validation_loss.find(score.explainer);
+        const bool trained = score.condition == "trained" && loss != found.result.validation_loss.end();
+        csv += begin + fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", csv_field(score.explainer),
+                                   csv_field(score.condition), metric, number(score.value), number(score.low),
+                                   number(score.high), score.n, score.clusters, score.seeds,
+                                   number(score.difference_to_self), number(score.difference_low),
+                                   number(score.difference_high), number(score.p_against_self),
+                                   trained ? number(loss->second) : "", csv_field(found.invalid));
+      }
+    }
+  }
+  return csv;
+}
+
+}  // namespace introspect
