@@ -1,7 +1,5 @@
 #include "model/recurrence.h"
 
-#include "model/forward.h"
-
 #include <algorithm>
 #include <numeric>
 
@@ -100,6 +98,25 @@ States select_rows(const States& states, const at::Tensor& rows) {
     result.push_back({selected(state.memory), selected(state.inputs), selected(state.mlp_inputs)});
   }
   return result;
+}
+
+States first_states(const Model& model, int64_t sequences) {
+  const ModelConfig& c = model.config;
+  States states;
+  for (const Block& block : model.blocks) {
+    const at::TensorOptions stream = model.embedding.options().device(block.attention_norm.device());
+    const at::TensorOptions wide = stream.dtype(widened(model.embedding.slice(0, 0, 1)).dtype());
+    LayerState& state = states.emplace_back();
+    if (c.mixer == Mixer::mamba) {
+      state.memory = at::zeros({sequences, c.recurrence.inner, c.recurrence.state}, wide);
+      state.inputs = at::zeros({sequences, c.recurrence.convolution - 1, c.recurrence.inner}, stream);
+    } else {
+      state.memory = at::zeros({sequences, c.heads, c.head_dim, c.head_dim}, wide);
+      state.inputs = at::zeros({sequences, 1, c.d_model}, stream);
+      state.mlp_inputs = at::zeros({sequences, 1, c.d_model}, stream);
+    }
+  }
+  return states;
 }
 
 at::Tensor widened(const at::Tensor& x) {
