@@ -29,7 +29,7 @@ class Lagged {
  private:
   const std::vector<int64_t>& starts_;
   int64_t depth_;
-  at::Tensor joined_;  // kept rows, then x
+  at::Tensor x_, kept_;  // [N, W], [sequences, depth, W]
 };
 
 // Packed sequences step by step: step t takes position t of every sequence that is longer than t.
