@@ -130,27 +130,31 @@ class Plan {
     add("logits", logits * s_.V * (stream() == 4 ? 4 : 6), fmt::format("{} positions x {} tokens", logits, s_.V));
   }
 
+  void add_states(uint64_t sequences) {
+    const uint64_t memory =
+        unsigned_of(c_.mixer == Mixer::mamba ? c_.recurrence.inner * c_.recurrence.state : c_.d_model * c_.head_dim);
+    add("states", 2 * sequences * s_.L * memory * 4, fmt::format("{} sequences", sequences));
+  }
+
   void add_cache() {
     const uint64_t number = o_.cpu ? 4 : stream();
-    if (c_.recurrent()) {
-      const uint64_t memory =
-          unsigned_of(c_.mixer == Mixer::mamba ? c_.recurrence.inner * c_.recurrence.state : c_.d_model * c_.head_dim);
-      return add("states", 2 * batch() * s_.L * memory * 4, fmt::format("{} sequences", batch()));
-    }
+    if (c_.recurrent()) return add_states(batch());
     add("keys and values", positions() * s_.L * 2 * s_.KE * (number + stream()),
         fmt::format("{} positions, as kept and as the prompts' pass made them", positions()));
   }
 
   void add_sweep() {
-    if (c_.recurrent()) fail("plan", fmt::format("the sweep needs attention, {} is recurrent", c_.family));
     const uint64_t N = positions();
-    add("clean run", N * stream() * (s_.L * (2 * s_.KE + s_.HE) + unsigned_of(o_.blocks) * s_.D),
-        "queries, keys and values of every layer, states of every block of layers");
+    if (!c_.recurrent()) {
+      add("clean run", N * stream() * (s_.L * (2 * s_.KE + s_.HE) + unsigned_of(o_.blocks) * s_.D),
+          "queries, keys and values of every layer, states of every block of layers");
+    }
     add("counterfactual run", N * stream() * s_.L * s_.D, "states of every layer");
     add_pass(unsigned_of(o_.pass_rows), 0);
     const uint64_t patches =
         std::max<uint64_t>(1, 2 * unsigned_of(o_.pass_rows) / std::max<uint64_t>(1, unsigned_of(o_.tokens)));
     add("logits", patches * s_.V * stream(), fmt::format("about {} patches a pass", patches));
+    if (c_.recurrent()) return add_states(batch() + patches);
     if (o_.cpu) add("prefixes in float32", N * 8 * s_.KE, "keys and values of one layer");
   }
 

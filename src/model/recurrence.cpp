@@ -1,7 +1,5 @@
 #include "model/recurrence.h"
 
-#include "model/forward.h"
-
 #include <algorithm>
 #include <numeric>
 
@@ -102,40 +100,67 @@ States select_rows(const States& states, const at::Tensor& rows) {
   return result;
 }
 
+States first_states(const Model& model, int64_t sequences) {
+  const ModelConfig& c = model.config;
+  States states;
+  for (const Block& block : model.blocks) {
+    const at::TensorOptions stream = model.embedding.options().device(block.attention_norm.device());
+    const at::TensorOptions wide = stream.dtype(widened(model.embedding.slice(0, 0, 1)).dtype());
+    LayerState& state = states.emplace_back();
+    if (c.mixer == Mixer::mamba) {
+      state.memory = at::zeros({sequences, c.recurrence.inner, c.recurrence.state}, wide);
+      state.inputs = at::zeros({sequences, c.recurrence.convolution - 1, c.recurrence.inner}, stream);
+    } else {
+      state.memory = at::zeros({sequences, c.heads, c.head_dim, c.head_dim}, wide);
+      state.inputs = at::zeros({sequences, 1, c.d_model}, stream);
+      state.mlp_inputs = at::zeros({sequences, 1, c.d_model}, stream);
+    }
+  }
+  return states;
+}
+
 at::Tensor widened(const at::Tensor& x) {
   return x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
 }
 
 Lagged::Lagged(const std::vector<int64_t>& starts, const at::Tensor& x, const at::Tensor& kept, int64_t depth)
-    : starts_(starts), depth_(depth) {
-  const int64_t rows = (std::ssize(starts) - 1) * depth;
-  const at::Tensor front =
-      kept.defined() ? kept.to(x.scalar_type()).reshape({rows, x.size(1)}) : at::zeros({rows, x.size(1)}, x.options());
-  joined_ = at::cat({front, x});
+    : starts_(starts), depth_(depth), x_(x) {
+  const int64_t sequences = std::ssize(starts) - 1;
+  kept_ = kept.defined() ? kept.to(x.scalar_type()) : at::zeros({sequences, depth, x.size(1)}, x.options());
 }
 
+// All rows shifted as one, then the first ones of each sequence put right: gathering every row for itself is slow to go
+// back through.
 at::Tensor Lagged::at(int64_t lag) const {
-  const int64_t sequences = std::ssize(starts_) - 1;
-  std::vector<int64_t> rows;
-  rows.reserve(starts_.back());
+  const int64_t sequences = std::ssize(starts_) - 1, shift = std::min(lag, x_.size(0));
+  std::vector<int64_t> rows, from;
   for (int64_t s = 0; s < sequences; ++s) {
-    for (int64_t i = starts_[s]; i < starts_[s + 1]; ++i) {
-      const int64_t before = i - lag;
-      rows.push_back(before >= starts_[s] ? sequences * depth_ + before : (s + 1) * depth_ + before - starts_[s]);
+    for (int64_t i = 0; i < std::min(lag, starts_[s + 1] - starts_[s]); ++i) {
+      rows.push_back(starts_[s] + i);
+      from.push_back(s * depth_ + depth_ - lag + i);
     }
   }
-  return joined_.index_select(0, on_device(rows, joined_.device()));
+  const at::Tensor first =
+      kept_.reshape({sequences * depth_, x_.size(1)}).index_select(0, on_device(from, x_.device()));
+  at::Tensor shifted = at::cat({x_.slice(0, 0, shift), x_.slice(0, 0, x_.size(0) - shift)});
+  return shifted.index_copy_(0, on_device(rows, x_.device()), first);
 }
 
 at::Tensor Lagged::last() const {
   const int64_t sequences = std::ssize(starts_) - 1;
-  std::vector<int64_t> rows;
+  std::vector<int64_t> rows, tails;  // of kept rows, then those of x that a sequence ends with
+  int64_t behind_kept = sequences * depth_;
   for (int64_t s = 0; s < sequences; ++s) {
-    for (int64_t i = starts_[s + 1] - depth_; i < starts_[s + 1]; ++i) {
-      rows.push_back(i >= starts_[s] ? sequences * depth_ + i : (s + 1) * depth_ + i - starts_[s]);
+    const int64_t own = std::min(depth_, starts_[s + 1] - starts_[s]);
+    for (int64_t i = own; i < depth_; ++i) rows.push_back(s * depth_ + i);
+    for (int64_t i = starts_[s + 1] - own; i < starts_[s + 1]; ++i) {
+      rows.push_back(behind_kept++);
+      tails.push_back(i);
     }
   }
-  return joined_.index_select(0, on_device(rows, joined_.device())).view({sequences, depth_, joined_.size(1)});
+  const at::Tensor joined =
+      at::cat({kept_.reshape({sequences * depth_, x_.size(1)}), x_.index_select(0, on_device(tails, x_.device()))});
+  return joined.index_select(0, on_device(rows, x_.device())).view({sequences, depth_, x_.size(1)});
 }
 
 TimeOrder::TimeOrder(const std::vector<int64_t>& starts, at::Device device) {

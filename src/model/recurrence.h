@@ -1,6 +1,8 @@
 // Recurrences over packed sequences: what came before a position, and steps through time.
 #pragma once
 
+#include "model/forward.h"
+
 #include <cstdint>
 #include <functional>
 #include <utility>
@@ -9,6 +11,9 @@
 #include <ATen/core/Tensor.h>
 
 namespace introspect {
+
+// The states in front of the first token of a recurrent model's sequences: zeros.
+States first_states(const Model& model, int64_t sequences);
 
 // Numbers as recurrences keep them: float64 stays, all else becomes float32.
 at::Tensor widened(const at::Tensor& x);
@@ -24,7 +29,7 @@ class Lagged {
  private:
   const std::vector<int64_t>& starts_;
   int64_t depth_;
-  at::Tensor joined_;  // kept rows, then x
+  at::Tensor x_, kept_;  // [N, W], [sequences, depth, W]
 };
 
 // Packed sequences step by step: step t takes position t of every sequence that is longer than t.

@@ -2,6 +2,7 @@
 
 #include "model/linear.h"
 #include "model/recurrence.h"
+#include "model/scan.h"
 
 #include <cmath>
 
@@ -18,7 +19,7 @@ at::Tensor rwkv7_time_mixing(const ModelConfig& config, const Block& block, cons
   const Lagged before(starts, x, state.inputs, 1);
   const at::Tensor towards = before.at(1) - x;
   state.inputs = before.last();
-  const auto mixed = [&](const at::Tensor& mix) { return x + towards * mix.view({-1}); };
+  const auto mixed = [&](const at::Tensor& mix) { return at::addcmul(x, towards, mix.view({-1})); };
   const auto linear = [&](const Linear& layer, const at::Tensor& in) { return apply_linear(layer, in, options); };
   const auto heads = [&](const at::Tensor& y) { return widened(y).view({N, H, E}); };
 
@@ -42,19 +43,9 @@ at::Tensor rwkv7_time_mixing(const ModelConfig& config, const Block& block, cons
   const at::Tensor key = heads(raw_key * (1 + (rate - 1) * own.key_rate));
   const at::Tensor r = heads(query), v = heads(value);
 
-  // memory [H, values, keys] = memory (diag(decay) - removal (rate removal)') + v k', output = memory r
   at::Tensor memory = state.memory;
   if (!memory.defined()) memory = at::zeros({std::ssize(starts) - 1, H, E, E}, r.options());
-  using Tensors = TimeOrder::Tensors;
-  const Tensors inputs{
-      heads(decay).unsqueeze(2), removal.unsqueeze(3), (heads(rate) * removal).unsqueeze(2), v.unsqueeze(3),
-      key.unsqueeze(2),          r.unsqueeze(3)};
-  const auto take_step = [](const Tensors& rows, const Tensors&, const at::Tensor& old) {
-    const at::Tensor found = at::matmul(old, rows[1]);  // [count, H, E, 1] what lies under the removal key
-    at::Tensor behind = old * rows[0] - found * rows[2] + rows[3] * rows[4];
-    return std::pair(behind, at::matmul(behind, rows[5]).squeeze(3));
-  };
-  at::Tensor y = TimeOrder(starts, x.device()).run(memory, inputs, {}, take_step);
+  at::Tensor y = delta_scan(starts, {heads(decay), removal, heads(rate) * removal, key, v, r}, memory);
   state.memory = memory;
 
   y = at::layer_norm(y, E, {}, {}, static_cast<double>(E) * config.norm_epsilon).view({N, H * E});

@@ -70,13 +70,15 @@ CleanRun run_clean(const Model& model, const std::vector<SweepPrompt>& prompts, 
   }
 
   Taps taps;
+  const bool shared = !model.config.recurrent();
   for (const LayerBlock& block : blocks) {
     // nothing looks at what leaves the last layer, and a tap there would make it carry all positions on
-    if (block.first < model.config.layers - 1) taps.push_back(Tap::capture({PlaceKind::resid_post, block.first}));
+    if (shared && block.first < model.config.layers - 1)
+      taps.push_back(Tap::capture({PlaceKind::resid_post, block.first}));
   }
   ForwardOptions options;
   options.taps = &taps;
-  options.keep_cache = options.keep_queries = true;
+  options.keep_cache = options.keep_queries = shared;
   options.compute = settings.compute;
   options.logits_at = index_tensor(asked, model.embedding.device());
   ForwardResult result = forward(model, run.packed, options);

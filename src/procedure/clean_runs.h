@@ -12,7 +12,8 @@ namespace introspect {
 
 // x of every prompt (with its answer behind it) in one pass.
 struct CleanRun {
-  Packed packed;                     // prompt p's position t lies at row packed.starts[p] + t
+  Packed packed;  // prompt p's position t lies at row packed.starts[p] + t
+  // Models with attention:
   KeyValues cache;                   // of all layers
   std::vector<at::Tensor> residual;  // [blocks] of [N, D]: leaving the block's first layer; undefined in the last layer
   std::vector<SweepResult> results;  // before, correct
@@ -27,6 +28,10 @@ struct CounterfactualRun {
 };
 CounterfactualRun run_counterfactual(const Model& model, const std::vector<SweepPrompt>& prompts,
                                      const SweepSettings& settings);
+
+// The sweep of recurrent models, which have no keys and values to share; check_prompts comes first.
+std::vector<SweepResult> sweep_from_states(const Model& model, const std::vector<SweepPrompt>& prompts,
+                                           const SweepSettings& settings);
 
 void check_prompts(const std::vector<SweepPrompt>& prompts);
 at::Tensor index_tensor(const std::vector<int64_t>& rows, const at::Device& device);

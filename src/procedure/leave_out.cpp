@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "model/forward.h"
 #include "procedure/clean_runs.h"
+#include "procedure/state_walk.h"
 
 #include <algorithm>
 
@@ -71,23 +72,21 @@ LeaveOutAnswer read_answer(const at::Tensor& logits, int64_t likeliest, const st
   return answer;
 }
 
-// One group of prompts: a pass over the whole texts, then one over all that is left of the ablated ones.
-void run_group(const Model& model, const std::vector<LeaveOutPrompt>& prompts, size_t first,
-               const std::vector<Runs>& group, const LeaveOutSettings& settings, std::vector<LeaveOutResult>& results) {
-  std::vector<std::vector<int64_t>> whole, rest;
-  std::vector<int64_t> positions;
-  for (const Runs& runs : group) whole.push_back(runs.whole);
-  const Packed front = pack(whole);
-  ForwardOptions options;
-  options.compute = settings.compute;
-  options.keep_cache = true;
-  options.logits_at = index_tensor(last_rows(front), model.embedding.device());
-  const ForwardResult clean = forward(model, front, options);
-  const auto cpu = [](const at::Tensor& logits) { return logits.to(at::kCPU, at::kFloat).contiguous(); };
-  const at::Tensor clean_logits = cpu(clean.logits);
-  const std::vector<int64_t> clean_best = argmax_rows(clean.logits);
+std::vector<std::vector<int64_t>> texts_of(const std::vector<Runs>& group) {
+  std::vector<std::vector<int64_t>> texts;
+  for (const Runs& runs : group) texts.push_back(runs.whole);
+  return texts;
+}
 
-  Prefix prefix{&clean.cache, {}, {}};
+// The logits [V] behind what is left of each ablated text of a group, span by span.
+using RestLogits = std::vector<std::vector<at::Tensor>>;
+
+// All of them in one pass, with the keys and values of the whole texts in front.
+RestLogits run_behind_prefixes(const Model& model, const std::vector<Runs>& group, const Packed& front,
+                               const KeyValues& cache, const LeaveOutSettings& settings) {
+  std::vector<std::vector<int64_t>> rest;
+  std::vector<int64_t> positions;
+  Prefix prefix{&cache, {}, {}};
   for (size_t p = 0; p < group.size(); ++p) {
     for (size_t s = 0; s < group[p].rest.size(); ++s) {
       rest.push_back(group[p].rest[s]);
@@ -96,26 +95,82 @@ void run_group(const Model& model, const std::vector<LeaveOutPrompt>& prompts, s
       prefix.length.push_back(group[p].common[s]);
     }
   }
-  at::Tensor rest_logits;
-  std::vector<int64_t> rest_best;
-  if (!rest.empty()) {
-    const Packed back = pack(rest, positions);
-    ForwardOptions behind;
-    behind.compute = settings.compute;
-    behind.prefix = &prefix;
-    behind.logits_at = index_tensor(last_rows(back), model.embedding.device());
-    const at::Tensor logits = forward(model, back, behind).logits;
-    rest_best = argmax_rows(logits);
-    rest_logits = cpu(logits);
-  }
+  RestLogits made(group.size());
+  if (rest.empty()) return made;
+  const Packed back = pack(rest, positions);
+  ForwardOptions options;
+  options.compute = settings.compute;
+  options.prefix = &prefix;
+  options.logits_at = index_tensor(last_rows(back), model.embedding.device());
+  const at::Tensor logits = forward(model, back, options).logits;
   int64_t row = 0;
+  for (size_t p = 0; p < group.size(); ++p) {
+    for (size_t s = 0; s < group[p].rest.size(); ++s) made[p].push_back(logits[row++]);
+  }
+  return made;
+}
+
+// Recurrent models: the same from the states behind the common beginnings.
+RestLogits run_from_states(const Model& model, const std::vector<Runs>& group, const LeaveOutSettings& settings) {
+  RestLogits made(group.size());
+  std::vector<std::vector<int64_t>> stops;
+  for (size_t p = 0; p < group.size(); ++p) {
+    made[p].resize(group[p].rest.size());
+    stops.push_back(group[p].common);
+  }
+  walk_states(model, texts_of(group), stops, settings.compute,
+              [&](const States& states, const std::vector<StateStop>& at) {
+                std::vector<std::vector<int64_t>> rest;
+                std::vector<int64_t> of_text, positions;
+                for (const StateStop& stop : at) {
+                  rest.push_back(group[stop.text].rest[stop.index]);
+                  positions.push_back(group[stop.text].common[stop.index]);
+                  of_text.push_back(static_cast<int64_t>(stop.text));
+                }
+                const States from = select_rows(states, index_tensor(of_text, at::kCPU));
+                const Packed back = pack(rest, positions);
+                ForwardOptions options;
+                options.compute = settings.compute;
+                options.states = &from;
+                options.logits_at = index_tensor(last_rows(back), model.embedding.device());
+                const at::Tensor logits = forward(model, back, options).logits;
+                for (size_t i = 0; i < at.size(); ++i) {
+                  made[at[i].text][at[i].index] = logits[static_cast<int64_t>(i)];
+                }
+              });
+  return made;
+}
+
+// One group of prompts: a pass over the whole texts, then over what is left of the ablated ones.
+void run_group(const Model& model, const std::vector<LeaveOutPrompt>& prompts, size_t first,
+               const std::vector<Runs>& group, const LeaveOutSettings& settings, std::vector<LeaveOutResult>& results) {
+  const bool recurrent = model.config.recurrent();
+  const Packed front = pack(texts_of(group));
+  ForwardOptions options;
+  options.compute = settings.compute;
+  options.keep_cache = !recurrent;
+  options.logits_at = index_tensor(last_rows(front), model.embedding.device());
+  const ForwardResult clean = forward(model, front, options);
+  const RestLogits rest = recurrent ? run_from_states(model, group, settings)
+                                    : run_behind_prefixes(model, group, front, clean.cache, settings);
+  std::vector<at::Tensor> rows;
+  for (size_t p = 0; p < group.size(); ++p) {
+    rows.push_back(clean.logits[static_cast<int64_t>(p)]);
+    rows.insert(rows.end(), rest[p].begin(), rest[p].end());
+  }
+  const at::Tensor stacked = at::stack(rows);
+  const std::vector<int64_t> best = argmax_rows(stacked);
+  const at::Tensor logits = stacked.to(at::kCPU, at::kFloat).contiguous();
+  int64_t row = 0;
+  const auto next = [&](const std::vector<int64_t>& valid) {
+    const int64_t at = row++;
+    return read_answer(logits[at], best[static_cast<size_t>(at)], valid);
+  };
   for (size_t p = 0; p < group.size(); ++p) {
     const std::vector<int64_t>& valid = prompts[first + p].valid;
     LeaveOutResult& result = results[first + p];
-    result.whole = read_answer(clean_logits[static_cast<int64_t>(p)], clean_best[p], valid);
-    for (size_t s = 0; s < group[p].rest.size(); ++s, ++row) {
-      result.without.push_back(read_answer(rest_logits[row], rest_best[static_cast<size_t>(row)], valid));
-    }
+    result.whole = next(valid);
+    for (size_t s = 0; s < group[p].rest.size(); ++s) result.without.push_back(next(valid));
   }
 }
 

@@ -177,6 +177,7 @@ std::vector<SweepResult> sweep_prompts(const Model& model, const std::vector<Swe
                                        const SweepSettings& settings) {
   check_prompts(prompts);
   at::NoGradGuard no_gradients;
+  if (model.config.recurrent()) return sweep_from_states(model, prompts, settings);
   Sweep sweep{model,
               prompts,
               settings,

@@ -72,16 +72,50 @@ Settings read_settings(const Json& recipe, const std::string& label, int64_t see
   return s;
 }
 
+// Families without attention, with the sizes that their authors take where the recipe names none.
+ModelConfig recurrent_config(const Json& table, const std::string& family, const Tokenizer& tokenizer,
+                             const std::string& label) {
+  const auto given = [&](const char* key, int64_t otherwise) {
+    return json_get_or<int64_t>(table, key, otherwise, label);
+  };
+  Json json = {{"model_type", family},
+               {"vocab_size", tokenizer.vocab_size()},
+               {"hidden_size", json_get<int64_t>(table, "d_model", label)},
+               {"num_hidden_layers", json_get<int64_t>(table, "layers", label)},
+               {"tie_word_embeddings", json_get_or<bool>(table, "tied_embeddings", true, label)},
+               {"torch_dtype", "bfloat16"}};
+  if (tokenizer.bos()) json["bos_token_id"] = *tokenizer.bos();
+  if (tokenizer.eos()) json["eos_token_id"] = *tokenizer.eos();
+  std::set<std::string> own = {"state", "expand"};
+  if (family == "mamba") {
+    json["state_size"] = given("state", 16);
+    json["expand"] = given("expand", 2);
+  } else {
+    own = {"heads", "d_mlp", "low_rank"};
+    const int64_t rank = given("low_rank", 32);
+    json["head_dim"] = json_get<int64_t>(table, "d_model", label) / std::max<int64_t>(1, given("heads", 1));
+    json["intermediate_size"] = json_get<int64_t>(table, "d_mlp", label);
+    for (const char* key : {"decay_low_rank_dim", "a_low_rank_dim", "v_low_rank_dim"}) json[key] = rank;
+    json["gate_low_rank_dim"] = 2 * rank;
+  }
+  own.insert({"tokenizer", "family", "d_model", "layers", "tied_embeddings", "chat_template", "eos_token"});
+  for (const auto& [key, value] : table.items()) {
+    if (!own.contains(key)) fail_usage("pretrain", fmt::format("model.{}: {} has none ({})", key, family, label));
+  }
+  return parse_config(json, label);
+}
+
 ModelConfig config_of_recipe(const Json& table, const Tokenizer& tokenizer, const std::string& label) {
   ModelConfig c;
   c.family = json_get_or<std::string>(table, "family", "llama", label);
   check_family(c.family, label);
   // others compute with values that a recipe does not name: activations, partial rotation, states
-  const std::set<std::string> created = {"llama", "mistral", "qwen2", "qwen3"};
+  const std::set<std::string> created = {"llama", "mistral", "qwen2", "qwen3", "mamba", "rwkv7"};
   if (!created.contains(c.family)) {
     fail_usage("pretrain", fmt::format("model.family: got '{}', expected one of {} ({})", c.family,
                                        fmt::join(created, ", "), label));
   }
+  if (c.family == "mamba" || c.family == "rwkv7") return recurrent_config(table, c.family, tokenizer, label);
   c.vocab_size = tokenizer.vocab_size();
   c.d_model = json_get<int64_t>(table, "d_model", label);
   c.layers = json_get<int64_t>(table, "layers", label);
@@ -102,8 +136,12 @@ ModelConfig config_of_recipe(const Json& table, const Tokenizer& tokenizer, cons
 
 std::vector<Trainable> trainables_of(Model& model, const Settings& s) {
   std::vector<Trainable> list;
+  std::set<std::string> matrices;  // what adapters attach to, but for Mamba's narrow projections
+  for (const NamedLinear& named : named_linears(model)) {
+    if (named.module != "x_proj" && named.module != "dt_proj") matrices.insert(named.name + ".weight");
+  }
   for (auto& [name, tensor] : parameters(model)) {
-    const bool matrix = tensor.dim() == 2 && !name.ends_with("embed_tokens.weight") && name != "lm_head.weight";
+    const bool matrix = matrices.contains(name);
     Trainable each{name, tensor, UpdateRule::adamw, s.learning_rate, 0};
     if (matrix && s.muon_rate > 0) {
       each.rule = UpdateRule::muon;
@@ -162,7 +200,7 @@ void check_pretrain_recipe(const Json& json, const std::string& label) {
   const std::pair<const char*, std::set<std::string>> known[] = {
       {"model",
        {"start_from", "tokenizer", "family", "d_model", "layers", "heads", "kv_heads", "head_dim", "d_mlp",
-        "max_positions", "rope_theta", "tied_embeddings", "chat_template", "eos_token"}},
+        "max_positions", "rope_theta", "tied_embeddings", "chat_template", "eos_token", "state", "expand", "low_rank"}},
       {"training",
        {"seed", "tokens", "batch_tokens", "pass_tokens", "context", "warm_up", "report_steps", "checkpoint_steps",
         "learning_rate", "muon_rate", "weight_decay", "clip_norm", "final_fraction", "schedule", "compute",

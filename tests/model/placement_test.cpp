@@ -120,7 +120,8 @@ TEST(MemoryPlan, GrowsAndShrinksWithWhatIsAsked) {
   training.dtype = at::kChar;
   EXPECT_TRUE(holds(error_of([&] { planned(config, training); }), "int8"));
   training = {};
-  training.task = PlanTask::sweep;
+  training.task = PlanTask::train;
+  training.checkpointing = true;
   EXPECT_TRUE(holds(error_of([&] { planned(test::tiny_config("mamba"), training); }), "recurrent"));
 }
 
@@ -145,7 +146,6 @@ TEST(MemoryPlan, EveryFamilyAndTask) {
   for (const std::string& family : test::all_families()) {
     const ModelConfig config = test::tiny_config(family);
     for (const char* task : {"forward", "answer", "sweep", "train"}) {
-      if (config.recurrent() && task == std::string("sweep")) continue;
       PlanOptions options;
       options.task = parse_plan_task(task);
       EXPECT_GT(planned(config, options), weight_bytes(config, at::kFloat)) << family << " " << task;

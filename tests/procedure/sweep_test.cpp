@@ -98,8 +98,18 @@ TEST(Sweep, EqualsFullRunsWithOneBlock) {
   expect_equal_to_full_runs(3, 1, "qwen3", 30);
 }
 
-TEST(Sweep, CorrectMeansTheWholeAnswer) {
-  const Model model = tiny::model(2, vocabulary, 32);
+TEST(Sweep, OfRecurrentModelsEqualsFullRunsOfEveryCell) {
+  for (const char* family : {"mamba", "rwkv7"}) {
+    SCOPED_TRACE(family);
+    expect_equal_to_full_runs(5, 3, family, 40);
+    expect_equal_to_full_runs(3, 1, family, 1);
+  }
+}
+
+class SweepOf : public testing::TestWithParam<const char*> {};
+
+TEST_P(SweepOf, CorrectMeansTheWholeAnswer) {
+  const Model model = tiny::model(2, vocabulary, 32, GetParam());
   auto prompts = random_prompts(3, 5);
   for (SweepPrompt& prompt : prompts) {  // two greedy tokens
     prompt.answer.clear();
@@ -121,6 +131,9 @@ TEST(Sweep, CorrectMeansTheWholeAnswer) {
   EXPECT_TRUE(results[1].after.empty());
   EXPECT_EQ(results[0].after.size(), 2u);
 }
+
+INSTANTIATE_TEST_SUITE_P(Families, SweepOf, testing::Values("llama", "mamba", "rwkv7"),
+                         [](const auto& given) { return std::string(given.param); });
 
 TEST(Sweep, VectorsAreTheMeanOverTheBlock) {
   const Model model = tiny::model(4, vocabulary, 32);

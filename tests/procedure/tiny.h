@@ -105,8 +105,22 @@ inline Tokenizer tokenizer(const std::vector<std::string>& words, const std::str
   return Tokenizer::from_json(json.dump(), config);
 }
 
-// Weights are made large, so that a patch matters and mistakes show.
-inline Model model(int64_t layers, int64_t vocabulary, int64_t positions, const std::string& family = "llama") {
+inline ModelConfig config(int64_t layers, int64_t vocabulary, int64_t positions, const std::string& family) {
+  if (family == "mamba" || family == "rwkv7") {
+    Json json = {{"model_type", family},
+                 {"vocab_size", vocabulary},
+                 {"hidden_size", 32},
+                 {"num_hidden_layers", layers},
+                 {"tie_word_embeddings", false}};
+    if (family == "rwkv7") {
+      json["head_dim"] = 8;
+      json["intermediate_size"] = 48;
+      for (const char* rank : {"decay_low_rank_dim", "a_low_rank_dim", "v_low_rank_dim", "gate_low_rank_dim"}) {
+        json[rank] = 4;
+      }
+    }
+    return parse_config(json, family);
+  }
   ModelConfig config;
   config.family = family;
   config.vocab_size = vocabulary;
@@ -119,10 +133,15 @@ inline Model model(int64_t layers, int64_t vocabulary, int64_t positions, const 
   config.max_positions = positions;
   config.tied_embeddings = false;  // else the next token is the last one again
   config.query_key_norm = family == "qwen3";
-  Model made = create_model(config, 7);
+  return config;
+}
+
+// Weights are made large, so that a patch matters and mistakes show.
+inline Model model(int64_t layers, int64_t vocabulary, int64_t positions, const std::string& family = "llama") {
+  Model made = create_model(config(layers, vocabulary, positions, family), 7);
   at::NoGradGuard no_gradients;
   for (auto& [name, weight] : parameters(made)) {
-    if (weight.dim() == 2) weight.mul_(name.find("embed") != std::string::npos ? 20 : 8);
+    if (weight.dim() == 2 && name.ends_with("weight")) weight.mul_(name.find("embed") != std::string::npos ? 20 : 8);
   }
   return made;
 }

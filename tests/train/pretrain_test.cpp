@@ -80,6 +80,21 @@ TEST_F(Pretrain, LossFallsAndTheFolderIsAModel) {
   EXPECT_EQ(record("a")["results"]["result"]["steps"], 120);
 }
 
+TEST_F(Pretrain, RecurrentFamiliesLearn) {
+  const std::map<std::string, std::string> sizes = {{"mamba", "state = 8\n"},
+                                                    {"rwkv7", "heads = 2\nd_mlp = 48\nlow_rank = 8\n"}};
+  for (const auto& [family, own] : sizes) {
+    SCOPED_TRACE(family);
+    run(recipe(family + ".toml", "tokens = 12000\nlearning_rate = 1e-2\nmuon_rate = 0.02\nwarm_up = 2\n",
+               "tokenizer = \"tokenizer\"\nd_model = 32\nlayers = 2\nfamily = \"" + family + "\"\n" + own),
+        family);
+    const auto log = read_json_lines(folder_ / family / "log.jsonl");
+    EXPECT_NEAR(log.front()["loss"].get<double>(), std::log(static_cast<double>(world::tokenizer().vocab_size())), 0.4);
+    EXPECT_LT(log.back()["loss"].get<double>(), 0.8 * log.front()["loss"].get<double>());
+    EXPECT_TRUE(load_model(folder_ / family).config.recurrent());
+  }
+}
+
 TEST_F(Pretrain, InterruptedAtEveryStepItEndsInTheSameBytes) {
   const fs::path file = recipe("r.toml");
   run(file, "whole");
@@ -255,7 +270,9 @@ TEST_F(Pretrain, RecipeErrors) {
   EXPECT_TRUE(holds(runs("\"text.txt\"", "\"lost.txt\""), "lost.txt"));
   EXPECT_TRUE(holds(runs("facts = \"facts\"", "facts = \"fables\""), "fables"));
   EXPECT_TRUE(holds(runs("tokenizer = \"tokenizer\"", "tokenizer = \"nowhere\""), "nowhere"));
-  EXPECT_TRUE(holds(runs("d_model = 32", "family = \"mamba\"\nd_model = 32"), "mamba"));
+  EXPECT_TRUE(holds(runs("d_model = 32", "family = \"gpt2\"\nd_model = 32"), "got 'gpt2', expected one of"));
+  EXPECT_TRUE(holds(runs("d_model = 32", "family = \"mamba\"\nd_model = 32"), "model.d_mlp: mamba has none"));
+  EXPECT_TRUE(holds(runs("heads = 2", "family = \"rwkv7\"\nheads = 5"), "got 6, expected a divisor"));
 }
 
 }  // namespace
