@@ -167,6 +167,7 @@ std::string part_of(const ReportInput& input, size_t level, const std::string& p
   std::string text = title + escape_markdown(input.title) + "\n\n";
   if (!input.question.empty()) text += "_" + escape_markdown(input.question) + "_\n\n";
   text += lines_of(validity_sentences(input)) + lines_of(input.answer);
+  for (const NamedTable& table : input.findings) text += section + table.title + "\n\n" + table_of(table);
   const std::vector<Subject> subjects = subjects_of(input.scores);
   for (const Subject& subject : subjects) {
     const ScoreTable table(input.scores, subject);
