@@ -1,4 +1,4 @@
-// introspect project: least-squares maps from one model's residual stream to another's.
+// introspect project: fitted maps from one model's residual stream to another's.
 #include "base/error.h"
 #include "base/files.h"
 #include "cli/commands.h"
@@ -20,7 +20,7 @@ namespace introspect {
 namespace {
 
 struct Options {
-  std::string target, explainer, recipe, facts, out;
+  std::string target, explainer, recipe, facts, out, method = "least_squares";
   std::vector<std::string> text;
   std::vector<int64_t> layers;
   int64_t tokens = 40000, seed = 1;
@@ -59,14 +59,16 @@ PairedSettings settings_of(const Options& options) {
 
 void add_project_command(CLI::App& app) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand(
-      "project", "Fit maps from a target's residual stream to an explainer's, by least squares on the same text");
+  CLI::App* command =
+      app.add_subcommand("project", "Fit maps from a target's residual stream to an explainer's on the same text");
   command->add_option("--target", options->target, "folder of the model whose activations are explained")->required();
   command->add_option("--explainer", options->explainer, "folder of the model that will explain them")->required();
   command->add_option("--text", options->text, "plain text files to run both models on");
   command->add_option("--facts", options->facts, "a fact table, run as statements");
   command->add_option("--recipe", options->recipe, "take the text and settings of its [projection] table");
   command->add_option("--layers", options->layers, "of the target (default: all)")->delimiter(',');
+  command->add_option("--method", options->method, "least_squares, or procrustes: orthogonal maps")
+      ->capture_default_str();
   command->add_option("--tokens", options->tokens, "how much text to run")->capture_default_str();
   command->add_option("--ridge", options->ridge, "share of the mean squared activation added to the diagonal")
       ->capture_default_str();
@@ -75,7 +77,7 @@ void add_project_command(CLI::App& app) {
   command->add_option("--out", options->out, "folder of projections.safetensors")->required();
   command->footer(
       "The maps are used by 'introspect train --projections FOLDER' with a recipe that sets\n"
-      "[train.explainer.injection] projection = \"least_squares\".\n"
+      "[train.explainer.injection] projection = \"least_squares\" (or \"procrustes\").\n"
       "Example: introspect project --target models/tiny-llama --explainer models/tiny-llama-twin --facts facts "
       "--out runs/projections");
   command->callback([options] {
@@ -84,9 +86,14 @@ void add_project_command(CLI::App& app) {
       const int64_t count = read_config(options->target).layers;
       for (int64_t layer = 0; layer < count; ++layer) layers.push_back(layer);
     }
+    PairedSettings settings = settings_of(*options);
+    settings.kind = parse_injection({{"projection", options->method}}, "--method").projection;
+    if (!is_fitted(settings.kind)) {
+      fail_usage("project", fmt::format("--method: got '{}', expected least_squares or procrustes", options->method));
+    }
     Json list = Json::array();
     for (const ProjectionQuality& each :
-         project_step(options->target, options->explainer, layers, settings_of(*options), options->out)) {
+         project_step(options->target, options->explainer, layers, settings, options->out)) {
       list.push_back(quality_to_json(each));
       if (!options->json) {
         std::printf(

@@ -72,6 +72,7 @@ double quantile(std::vector<double> numbers, double share) {
   const double place = share * static_cast<double>(numbers.size() - 1);
   const auto below = static_cast<size_t>(place);
   const size_t above = std::min(below + 1, numbers.size() - 1);
+  if (place == static_cast<double>(below) || numbers[below] == numbers[above]) return numbers[below];  // also infinity
   return numbers[below] + (place - static_cast<double>(below)) * (numbers[above] - numbers[below]);
 }
 

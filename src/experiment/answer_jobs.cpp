@@ -1,5 +1,8 @@
 #include "experiment/answer_jobs.h"
 
+#include "base/parallel.h"
+#include "base/shared_progress.h"
+
 #include <fmt/format.h>
 
 namespace introspect {
@@ -90,9 +93,10 @@ std::vector<AnswerJob> answer_jobs(const Recipe& recipe, const std::vector<Train
   std::vector<AnswerJob> jobs;
   for (const TrainJob& job : trained) {
     AnswerJob answer{job.name, job.condition, job.seed, job.folder, base, {}, {}};
-    // an explainer that was raised without vectors is asked without them
+    // an explainer that was raised without vectors is asked without them, and one told wrong layers with such
     answer.options.vectors = job.training.vectors;
     answer.map = job.map;
+    answer.options.layers = job.training.layers;
     jobs.push_back(answer);
     if (job.condition != "trained") continue;
     if (recipe.kind == "ablation") {
@@ -107,6 +111,21 @@ std::vector<AnswerJob> answer_jobs(const Recipe& recipe, const std::vector<Train
 
 bool can_simulate(const Recipe& recipe, const fs::path& model) {
   return !recipe.ablation.style.chat || Tokenizer::open(model).chat_template().has_value();
+}
+
+void answer_side_by_side(const std::vector<AnswerJob>& jobs, const fs::path& dataset_folder, const fs::path& out,
+                         int workers) {
+  SharedProgress progress("answer", std::ssize(jobs), "row");
+  std::vector<std::function<void()>> work;
+  // the untrained ones come first: they answer at length and without end
+  for (auto each = jobs.rbegin(); each != jobs.rend(); ++each) {
+    work.emplace_back([&, job = *each] {
+      answer_step(job, dataset_folder, answer_folder(out, job));
+      progress.advance(1, fmt::format("{} {} seed {}", job.explainer, job.condition, job.seed));
+    });
+  }
+  run_parallel(work, workers);
+  progress.finish();
 }
 
 fs::path answer_folder(const fs::path& out, const AnswerJob& job) {

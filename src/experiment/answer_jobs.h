@@ -17,6 +17,10 @@ std::vector<AnswerJob> answer_jobs(const Recipe& recipe, const std::vector<Train
 // one: whether `model` can run the prompts itself.
 bool can_simulate(const Recipe& recipe, const fs::path& model);
 
+// Asks every job's questions, `workers` jobs at a time, and keeps the answers in answer_folder(out, job).
+void answer_side_by_side(const std::vector<AnswerJob>& jobs, const fs::path& dataset_folder, const fs::path& out,
+                         int workers);
+
 // Where a job's answers are, in the folder of the run.
 fs::path answer_folder(const fs::path& out, const AnswerJob& job);
 

@@ -30,8 +30,9 @@ std::vector<Row> feature_floors(const Recipe& recipe, const Dataset& dataset) {
   std::vector<Row> rows;
   for (const Variant& variant : recipe.variants) {
     const bool plain = variant.condition == "trained";
-    if (!plain && variant.training.examples == 0) continue;
-    const std::vector<const Example*> learnt = learnt_examples(dataset, variant.training);
+    if (!plain && variant.training.examples == 0 && !variant.training.label_noise) continue;
+    const Dataset taught = taught_dataset(dataset, variant.training);
+    const std::vector<const Example*> learnt = learnt_examples(taught, variant.training);
     std::vector<Answer> nearest = nearest_neighbour(dataset, learnt, false);
     if (!plain) {
       rows.push_back({"nearest_neighbour", variant.condition, {std::move(nearest)}});

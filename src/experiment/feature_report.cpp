@@ -76,29 +76,6 @@ NamedTable simulated_table(const SimulatedScores& simulated) {
   return table;
 }
 
-// What the variants that learn fewer examples come to, and the plain one that learns all.
-std::vector<ScalingPoint> scaling_of(const Recipe& recipe, const TaskResult& result) {
-  const auto all = static_cast<int64_t>(learnt_examples(result.scored, recipe.variants.front().training).size());
-  std::vector<ScalingPoint> points;
-  bool curve = false;
-  for (const Variant& variant : recipe.variants) {
-    const bool plain = variant.condition == "trained";
-    if (!plain && !variant.condition.starts_with("scaling_")) continue;
-    curve |= !plain;
-    for (const Score& score : result.scores) {
-      const bool nearest = plain && score.explainer == "none" && score.condition == "nearest_neighbour";
-      if (score.group != "all" || (score.condition != variant.condition && !nearest)) continue;
-      if (plain && !nearest && score.explainer != "self" && score.explainer != "twin") continue;
-      if (score.metric != "exact_match" && score.metric != "simulator_score") continue;
-      points.push_back({plain ? all : variant.training.examples, nearest ? "nearest_neighbour" : score.explainer,
-                        score.metric, score.value, score.low, score.high, score.n});
-    }
-  }
-  std::stable_sort(points.begin(), points.end(),
-                   [](const ScalingPoint& a, const ScalingPoint& b) { return a.examples < b.examples; });
-  return curve ? points : std::vector<ScalingPoint>();
-}
-
 std::string layers_of(const Json& saes) {
   std::vector<std::string> layers;
   for (const Json& sae : saes) layers.push_back(std::to_string(sae.at("layer").get<int64_t>()));
@@ -158,7 +135,6 @@ void add_feature_facts(const Recipe& recipe, const TaskResult& result, ReportInp
   for (const Json& doubt : info.at("doubts")) input.facts.emplace_back("doubtful", doubt.get<std::string>());
   input.tables = {sae_table(info.at("saes")), kind_table(features), score_table_of(features)};
   if (result.simulated) input.tables.push_back(simulated_table(*result.simulated));
-  input.scaling = scaling_of(recipe, result);
 }
 
 std::vector<std::string> feature_lines(const Dataset& dataset) {

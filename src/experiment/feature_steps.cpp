@@ -95,21 +95,6 @@ ContextSource source_of(const ContextStore& store, int64_t latents) {
   return source;
 }
 
-// Pieces of the recipe's text that nothing was chosen by: [P, T] int32.
-at::Tensor pool_of_pieces(const Recipe& recipe, const Tokenizer& tokenizer) {
-  constexpr int64_t kPieces = 400;
-  const int64_t length = recipe.features.contexts.length;
-  const auto pieces =
-      mixture_pieces(recipe.features.text, tokenizer, length, 256, recipe.path.parent_path(), /*seed=*/77);
-  const at::Tensor pool = at::full({kPieces, length}, -1, at::kInt);
-  for (int64_t i = 0; i < kPieces; ++i) {
-    const std::optional<Piece> piece = pieces->next();
-    if (!piece) return pool.slice(0, 0, i);
-    std::copy(piece->tokens.begin(), piece->tokens.end(), pool.data_ptr<int>() + i * length);
-  }
-  return pool;
-}
-
 // Whole states and differences, with their contexts and the descriptions that fit them best.
 std::vector<OtherDirection> other_directions(const Recipe& recipe, const ContextStore& store,
                                              const std::shared_ptr<const DescriptionLibrary>& library) {
@@ -119,7 +104,7 @@ std::vector<OtherDirection> other_directions(const Recipe& recipe, const Context
   const Model model = load_model(recipe.target);
   const Tokenizer tokenizer = Tokenizer::open(recipe.target);
   const std::vector<int64_t> layers = store.layers();
-  const PoolStates pool(model, tokenizer, pool_of_pieces(recipe, tokenizer), layers);
+  const PoolStates pool(model, tokenizer, pool_of_pieces(recipe, tokenizer, 400, 77), layers);
   LibrarySearch search(library, {});
   const auto add = [&](const std::string& kind, const std::vector<StateVector>& vectors) {
     for (const int64_t layer : layers) {
@@ -177,6 +162,18 @@ void add_exemplars(Dataset& dataset, const Tokenizer& tokenizer,
 }
 
 }  // namespace
+
+at::Tensor pool_of_pieces(const Recipe& recipe, const Tokenizer& tokenizer, int64_t count, uint64_t seed) {
+  const int64_t length = recipe.features.contexts.length;
+  const auto pieces = mixture_pieces(recipe.features.text, tokenizer, length, 256, recipe.path.parent_path(), seed);
+  const at::Tensor pool = at::full({count, length}, -1, at::kInt);
+  for (int64_t i = 0; i < count; ++i) {
+    const std::optional<Piece> piece = pieces->next();
+    if (!piece) return pool.slice(0, 0, i);
+    std::copy(piece->tokens.begin(), piece->tokens.end(), pool.data_ptr<int>() + i * length);
+  }
+  return pool;
+}
 
 void contexts_step(const Recipe& recipe, const fs::path& folder) {
   RunRecord record(folder, "contexts", contexts_to_json(recipe.features), contexts_inputs(recipe));

@@ -23,6 +23,9 @@ fs::path descriptions_file(const Recipe& recipe, const fs::path& out);
 // The three steps: out/contexts, out/descriptions, out/dataset.
 void feature_dataset_step(const Recipe& recipe, const fs::path& out);
 
+// Pieces of the recipe's text that nothing was chosen by: [count, T] int32, -1 behind the end; fewer where it ends.
+at::Tensor pool_of_pieces(const Recipe& recipe, const Tokenizer& tokenizer, int64_t count, uint64_t seed);
+
 // What scores answers about the features of a data set: the library's sentences, simulated.
 std::unique_ptr<FeatureScorer> feature_scorer(const Recipe& recipe, const Dataset& dataset, const fs::path& folder);
 

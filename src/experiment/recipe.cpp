@@ -1,6 +1,7 @@
 #include "experiment/recipe.h"
 
 #include "base/error.h"
+#include "experiment/findings.h"
 #include "experiment/inverse.h"
 #include "experiment/joint.h"
 #include "experiment/matrix.h"
@@ -10,6 +11,8 @@
 
 #include <algorithm>
 #include <set>
+
+#include <fmt/ranges.h>
 
 namespace introspect {
 
@@ -60,10 +63,10 @@ EvaluateSettings parse_evaluate(const Json& table, const std::string& label) {
   std::erase(settings.few_shot, 0);
   settings.simulate = json_get_or<bool>(table, "simulate", settings.simulate, label);
   for (const std::string& name : json_get_or<std::vector<std::string>>(table, "layers", {}, label)) {
-    if (name != "dropped" && name != "faked") {
-      fail_usage("recipe", fmt::format("evaluate.layers: got '{}', expected dropped or faked ({})", name, label));
+    settings.layers.push_back(parse_layer_condition(name));
+    if (settings.layers.back() == LayerCondition::real) {
+      fail_usage("recipe", fmt::format("evaluate.layers: got 'real', expected dropped, faked or random ({})", label));
     }
-    settings.layers.push_back(name == "dropped" ? LayerCondition::dropped : LayerCondition::faked);
   }
   settings.selfie_scales = json_get_or<std::vector<double>>(table, "selfie_scales", {}, label);
   settings.compute = json_get_or<std::string>(table, "compute", settings.compute, label);
@@ -149,6 +152,57 @@ std::vector<Transfer> parse_transfers(const Json& json, const Recipe& recipe, co
   return transfers;
 }
 
+WhereFromSettings parse_where_from(const Recipe& recipe, const Json& table, const std::string& label) {
+  check_keys(table, {"states", "seed", "explainers", "seeds", "train"}, "where_from", label);
+  WhereFromSettings settings;
+  settings.states = json_get_or<int64_t>(table, "states", settings.states, label);
+  settings.seed = static_cast<uint64_t>(json_get_or<int64_t>(table, "seed", 1, label));
+  settings.explainers =
+      json_get_or<std::vector<std::string>>(table, "explainers", {recipe.explainers.front().name}, label);
+  settings.seeds = json_get_or<std::vector<int64_t>>(table, "seeds", {}, label);
+  if (table.contains("train")) settings.changes = table.at("train");
+  if (settings.states < 20) {
+    fail_usage("recipe", fmt::format("where_from.states: got {}, expected at least 20 ({})", settings.states, label));
+  }
+  for (const std::string& name : settings.explainers) {
+    const auto found = std::find_if(recipe.explainers.begin(), recipe.explainers.end(),
+                                    [&](const ExplainerEntry& entry) { return entry.name == name; });
+    if (found == recipe.explainers.end()) {
+      fail_usage("recipe",
+                 fmt::format("where_from names the explainer '{}', which there is none of ({})", name, label));
+    }
+    const ExplainerTraining training = training_of(recipe, *found, {"where_from", {}, {}, settings.changes, {}}, {});
+    const std::vector<std::string>& templates = training.explainer.style.templates;
+    const bool told = std::any_of(templates.begin(), templates.end(),
+                                  [](const std::string& text) { return text.find("{layer}") != std::string::npos; });
+    const ProjectionKind projection = training.explainer.injection.projection;
+    if (templates.empty() || told || (projection != ProjectionKind::none && projection != ProjectionKind::affine)) {
+      fail_usage(
+          "recipe",
+          fmt::format("where_from: the question or a projection of its own tells '{}' the layer ({})", name, label),
+          "give [where_from] train = { explainer = { templates = [...] } } without {layer}");
+    }
+  }
+  return settings;
+}
+
+MixtureSettings parse_mixtures(const Json& table, const std::string& label) {
+  check_keys(table, {"pairs", "shares", "seed"}, "mixtures", label);
+  MixtureSettings settings;
+  settings.pairs = json_get_or<int64_t>(table, "pairs", settings.pairs, label);
+  settings.shares = json_get_or<std::vector<double>>(table, "shares", settings.shares, label);
+  settings.seed = static_cast<uint64_t>(json_get_or<int64_t>(table, "seed", 1, label));
+  if (settings.pairs < 2) {
+    fail_usage("recipe", fmt::format("mixtures.pairs: got {}, expected at least 2 ({})", settings.pairs, label));
+  }
+  for (const double share : settings.shares) {
+    if (!(share >= 0.5 && share < 1)) {
+      fail_usage("recipe", fmt::format("mixtures.shares: got {}, expected 0.5 to below 1 ({})", share, label));
+    }
+  }
+  return settings;
+}
+
 Search parse_search(const Recipe& recipe, const Json& table, const std::string& label) {
   check_keys(table, {"steps", "seed", "setting"}, "search", label);
   Search search;
@@ -182,7 +236,8 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
   }
   check_keys(json,
              {"kind", "title", "question", "weak", "target", source_table(kind), "dataset", "train", "search",
-              "projection", "simulator", "explainer", "variant", "evaluate", "generalisation", "transfer"},
+              "projection", "simulator", "explainer", "variant", "evaluate", "generalisation", "transfer", "where_from",
+              "mixtures", "answer"},
              "", label);
   Recipe recipe;
   recipe.path = path;
@@ -261,7 +316,7 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
   }
   for (const Variant& variant : recipe.variants) {
     if (wants_projections(variant.training) && !recipe.projection) {
-      fail_usage("recipe", fmt::format("least-squares projections without a [projection] table ({})", label),
+      fail_usage("recipe", fmt::format("fitted projections without a [projection] table ({})", label),
                  "name the text to fit them on: [[projection.text]]");
     }
   }
@@ -288,6 +343,22 @@ Recipe parse_recipe(const Json& json, const fs::path& path) {
     }
   }
   if (json.contains("transfer")) recipe.transfers = parse_transfers(json, recipe, label);
+  for (const char* key : {"where_from", "mixtures"}) {
+    if (json.contains(key) && kind != "features") {
+      fail_usage("recipe", fmt::format("[{}] in a recipe of kind {} ({})", key, kind, label));
+    }
+  }
+  if (json.contains("where_from")) {
+    recipe.where_from = parse_where_from(recipe, json.at("where_from"), label);
+    check_seeds("where_from", recipe.where_from->seeds);
+  }
+  if (json.contains("mixtures")) recipe.mixtures = parse_mixtures(json.at("mixtures"), label);
+  recipe.answer = json_get_or<std::vector<std::string>>(json, "answer", {}, label);
+  for (const std::string& name : recipe.answer) {
+    if (std::find(std::begin(kFindings), std::end(kFindings), name) == std::end(kFindings)) {
+      fail_usage("recipe", fmt::format("answer: got '{}', expected {} ({})", name, fmt::join(kFindings, ", "), label));
+    }
+  }
   return recipe;
 }
 

@@ -13,7 +13,7 @@
 //   [train]                      how explainers are trained (explainer/train.h)
 //   [search]    steps, seed, [[search.setting]] name, train
 //                                settings tried alike for every explainer; the validation loss chooses (search.h)
-//   [projection]                 text for least-squares projections (explainer/paired.h)
+//   [projection]                 text for fitted projections (explainer/paired.h)
 //   [[explainer]] name, model, train
 //                                who is trained to explain; the first is "self", the target; train: changes for it
 //                                alone
@@ -22,6 +22,12 @@
 //   [simulator] steps, batch, learning_rate, muon_rate, seed, examples, pieces
 //                                features: a language model trained to simulate features, which scores some rows too
 //   [evaluate]  seeds, vectors, untrained, few_shot, simulate, layers, selfie_scales, compute, limit, max_new_tokens
+//   [where_from] states, explainers, seeds, train
+//                                features: further explainers that learn to say what token and layer a state is of
+//                                (where_from.h)
+//   [mixtures]   pairs, shares, seed
+//                                features: self is asked about sums of two directions (mixtures.h)
+//   answer                       which findings (findings.h) the page says on top, in place of what self scores
 //   [[generalisation]] condition, group, trained_on, tested_on
 //                                a variant that learnt a part, asked about the rest (a group of scores)
 //   [[transfer]] folder, trained_on, tested_on, dataset, evaluate
@@ -116,6 +122,22 @@ struct SimulatorSettings {
   int64_t pieces = 4;      // of each kind of context
 };
 
+// Further explainers, that learn to say what a residual state was taken from.
+struct WhereFromSettings {
+  int64_t states = 4000;  // of train, validation and test together
+  uint64_t seed = 1;      // of the states
+  std::vector<std::string> explainers;
+  std::vector<int64_t> seeds;
+  Json changes;  // to the recipe's [train] table
+};
+
+// Sums of two directions of test features: share * first + (1 - share) * second.
+struct MixtureSettings {
+  int64_t pairs = 200;
+  std::vector<double> shares = {0.5, 0.6, 0.7, 0.8, 0.9};
+  uint64_t seed = 1;
+};
+
 struct Recipe {
   fs::path path;
   Json json;         // as read
@@ -135,6 +157,9 @@ struct Recipe {
   EvaluateSettings evaluate;
   std::vector<Generalisation> generalisation;
   std::vector<Transfer> transfers;
+  std::optional<WhereFromSettings> where_from;
+  std::optional<MixtureSettings> mixtures;
+  std::vector<std::string> answer;  // names of findings
 };
 
 // Throws Error for a key or kind that is not known, a missing table, and names given twice.

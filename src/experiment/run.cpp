@@ -2,12 +2,11 @@
 
 #include "base/error.h"
 #include "base/json.h"
-#include "base/parallel.h"
-#include "base/shared_progress.h"
 #include "evaluate/scores.h"
 #include "experiment/answer_jobs.h"
 #include "experiment/collect_rows.h"
 #include "experiment/feature_steps.h"
+#include "experiment/findings.h"
 #include "experiment/own_labels.h"
 #include "experiment/search.h"
 #include "experiment/simulator_steps.h"
@@ -32,23 +31,27 @@ bool has_seed(const std::vector<int64_t>& seeds, int64_t seed) {
   return seeds.empty() || std::find(seeds.begin(), seeds.end(), seed) != seeds.end();
 }
 
-// Where the least-squares projections of each explainer are, in the recipe's order; empty for those that want none.
-std::vector<fs::path> projection_steps(const Recipe& recipe, const Dataset& dataset, const fs::path& out,
-                                       const std::function<void(const std::string&)>& say) {
+FittedFolders projection_steps(const Recipe& recipe, const Dataset& dataset, const fs::path& out,
+                               const std::function<void(const std::string&)>& say) {
   std::set<int64_t> layers;
   for (const Example& example : dataset.examples) layers.insert(example.layers.empty() ? 0 : example.layers.back());
-  std::vector<fs::path> folders(recipe.explainers.size());
-  for (size_t e = 0; e < recipe.explainers.size(); ++e) {
-    const ExplainerEntry& entry = recipe.explainers[e];
-    const bool wanted = std::any_of(recipe.variants.begin(), recipe.variants.end(), [&](const Variant& variant) {
-      return wants_projections(variant.training) && takes_part(variant, entry.name);
-    });
-    if (!wanted) continue;
-    folders[e] = out / "projections" / entry.name;
-    for (const ProjectionQuality& quality :
-         project_step(recipe.target, entry.model, {layers.begin(), layers.end()}, *recipe.projection, folders[e])) {
-      say(fmt::format("  {}: layer {} of the target to its layer {}, explained variance {:.3f}", entry.name,
-                      quality.target_layer, quality.explainer_layer, quality.explained_variance));
+  FittedFolders folders;
+  for (const ExplainerEntry& entry : recipe.explainers) {
+    for (const Variant& variant : recipe.variants) {
+      const ProjectionKind kind = training_of(recipe, entry, variant, {}).explainer.injection.projection;
+      if (!is_fitted(kind) || !takes_part(variant, entry.name)) continue;
+      const auto [place, fresh] = folders.try_emplace({entry.name, kind});
+      if (!fresh) continue;
+      const bool least_squares = kind == ProjectionKind::least_squares;
+      place->second = out / "projections" / (least_squares ? entry.name : entry.name + "-" + projection_name(kind));
+      PairedSettings settings = *recipe.projection;
+      settings.kind = kind;
+      for (const ProjectionQuality& quality :
+           project_step(recipe.target, entry.model, {layers.begin(), layers.end()}, settings, place->second)) {
+        say(fmt::format("  {}{}: layer {} of the target to its layer {}, explained variance {:.3f}", entry.name,
+                        least_squares ? "" : ", " + projection_name(kind), quality.target_layer,
+                        quality.explainer_layer, quality.explained_variance));
+      }
     }
   }
   return folders;
@@ -60,12 +63,11 @@ fs::path train_folder(const fs::path& out, const std::string& name, const std::s
 
 // Seed by seed, so that a run cut short has all explainers of its first seeds.
 std::vector<TrainJob> train_jobs(const Recipe& recipe, const std::vector<Trial>& trials,
-                                 const std::vector<fs::path>& projections, const fs::path& out) {
+                                 const FittedFolders& projections, const fs::path& out) {
   std::vector<TrainJob> jobs;
   for (int64_t seed : recipe.evaluate.seeds) {
     for (const Variant& variant : recipe.variants) {
-      for (size_t e = 0; e < recipe.explainers.size(); ++e) {
-        const ExplainerEntry& entry = recipe.explainers[e];
+      for (const ExplainerEntry& entry : recipe.explainers) {
         if (!takes_part(variant, entry.name) || !has_seed(variant.seeds, seed) || !has_seed(entry.seeds, seed))
           continue;
         TrainJob job{entry.name,
@@ -75,7 +77,7 @@ std::vector<TrainJob> train_jobs(const Recipe& recipe, const std::vector<Trial>&
                      train_folder(out, entry.name, variant.condition, seed),
                      training_of(recipe, entry, variant, chosen_changes(recipe, trials, entry.name))};
         job.training.seed = static_cast<uint64_t>(seed);
-        if (wants_projections(job.training)) job.training.projections = projections[e];
+        add_projections(job, projections);
         jobs.push_back(std::move(job));
       }
     }
@@ -96,21 +98,6 @@ NamedValues demonstration_notes(const std::vector<AnswerJob>& jobs, const fs::pa
                                                   job.options.demonstrations));
   }
   return notes;
-}
-
-void answer_side_by_side(const std::vector<AnswerJob>& jobs, const fs::path& dataset_folder, const fs::path& out,
-                         int workers) {
-  SharedProgress progress("answer", std::ssize(jobs), "row");
-  std::vector<std::function<void()>> work;
-  // the untrained ones come first: they answer at length and without end
-  for (auto each = jobs.rbegin(); each != jobs.rend(); ++each) {
-    work.emplace_back([&, job = *each] {
-      answer_step(job, dataset_folder, answer_folder(out, job));
-      progress.advance(1, fmt::format("{} {} seed {}", job.explainer, job.condition, job.seed));
-    });
-  }
-  run_parallel(work, workers);
-  progress.finish();
 }
 
 }  // namespace
@@ -184,7 +171,7 @@ TrainedTask train_task(const Recipe& recipe, const fs::path& out, const RunOptio
   const fs::path dataset_folder = out / "dataset";
   TrainedTask task{make_data(recipe, out, say), {}, {}, {}};
   say("2 explainers: trained to say the outcome in words");
-  const std::vector<fs::path> projections = projection_steps(recipe, task.dataset, out, say);
+  const FittedFolders projections = projection_steps(recipe, task.dataset, out, say);
   task.trials =
       search_settings(recipe, task.dataset, dataset_folder, projections, out / "search", options.workers, say);
   task.explainers = train_jobs(recipe, task.trials, projections, out);
@@ -236,6 +223,7 @@ TaskResult run_task(const Recipe& recipe, const fs::path& out, const RunOptions&
     result.tables = self_consistency_tables(trained, result.scored, dataset_folder, out);
     result.transfers = transfer_steps(recipe, trained, result.trials, out, options, say);
   }
+  result.findings = findings_of({recipe, result, trained, dataset_folder, out, options.workers, say});
   return result;
 }
 

@@ -10,7 +10,7 @@
 namespace introspect {
 
 std::vector<Trial> search_settings(const Recipe& recipe, const Dataset& dataset, const fs::path& dataset_folder,
-                                   const std::vector<fs::path>& projections, const fs::path& folder, int workers,
+                                   const FittedFolders& projections, const fs::path& folder, int workers,
                                    const std::function<void(const std::string&)>& say) {
   std::vector<Trial> trials;
   if (!recipe.search) return trials;
@@ -30,7 +30,7 @@ std::vector<Trial> search_settings(const Recipe& recipe, const Dataset& dataset,
                    training_of(recipe, entry, recipe.variants.front(), search.settings[s].changes)};
       job.training.seed = static_cast<uint64_t>(search.seed);
       job.training.steps = search.steps;
-      if (wants_projections(job.training)) job.training.projections = projections[e];
+      add_projections(job, projections);
       jobs.push_back(std::move(job));
     }
   }

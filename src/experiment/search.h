@@ -4,6 +4,7 @@
 
 #include "dataset/example.h"
 #include "experiment/recipe.h"
+#include "experiment/train_jobs.h"
 
 #include <functional>
 #include <map>
@@ -21,7 +22,7 @@ struct Trial {
 // Trials go to folder/<explainer>-<setting number>/, the outcome to folder/search.json. Complete trials are kept.
 // Throws Error if no trial of an explainer has a validation loss (a data set without validation examples).
 std::vector<Trial> search_settings(const Recipe& recipe, const Dataset& dataset, const fs::path& dataset_folder,
-                                   const std::vector<fs::path>& projections, const fs::path& folder, int workers,
+                                   const FittedFolders& projections, const fs::path& folder, int workers,
                                    const std::function<void(const std::string&)>& say);
 
 // The changes that the search chose for an explainer; null where nothing was searched.

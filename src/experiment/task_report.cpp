@@ -1,7 +1,9 @@
 #include "experiment/task_report.h"
 
 #include "evaluate/browse.h"
+#include "experiment/findings.h"
 
+#include <algorithm>
 #include <map>
 
 #include <ATen/Parallel.h>
@@ -80,6 +82,12 @@ ReportInput report_of(const Recipe& recipe, const TaskResult& result, const std:
     add_ablation_facts(recipe, result, input);
   } else {
     add_patching_facts(recipe, result, input);
+  }
+  input.scaling = scaling_points(recipe, result);
+  for (const Finding& finding : result.findings) {
+    if (!finding.table.lines.empty()) input.findings.push_back(finding.table);
+    const bool wanted = std::find(recipe.answer.begin(), recipe.answer.end(), finding.name) != recipe.answer.end();
+    if (wanted) input.answer.insert(input.answer.end(), finding.sentences.begin(), finding.sentences.end());
   }
   input.facts.insert(input.facts.end(), result.notes.begin(), result.notes.end());
   input.examples = browse_examples(result.scored, result.rows, 30, 1, result.features.get());

@@ -26,6 +26,7 @@ struct TaskResult {
   std::vector<NamedTable> tables;                 // ablation: how self moves while it learns
   std::shared_ptr<const FeatureScorer> features;  // features: what scored them
   std::optional<SimulatedScores> simulated;       // what a trained simulator makes of some rows
+  std::vector<Finding> findings;                  // findings.h
 };
 
 ReportInput report_of(const Recipe& recipe, const TaskResult& result, const std::string& command);

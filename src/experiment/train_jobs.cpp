@@ -8,6 +8,11 @@
 
 namespace introspect {
 
+void add_projections(TrainJob& job, const FittedFolders& folders) {
+  if (!wants_projections(job.training)) return;
+  job.training.projections = folders.at({job.name, job.training.explainer.injection.projection});
+}
+
 std::vector<TrainedExplainer> train_side_by_side(const std::vector<TrainJob>& jobs, const Dataset& dataset,
                                                  const fs::path& dataset_folder, int workers, const std::string& title,
                                                  const std::function<void(const std::string&)>& say) {

@@ -5,7 +5,9 @@
 #include "explainer/train.h"
 
 #include <functional>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace introspect {
@@ -18,6 +20,11 @@ struct TrainJob {
   std::vector<Lesson> lessons = {};  // learnt in place of the one data set, where it learns several
   fs::path map = {};                 // when it is asked: see AnswerJob
 };
+
+// Where the fitted projections of each explainer are, by its name and the kind of map.
+using FittedFolders = std::map<std::pair<std::string, ProjectionKind>, fs::path>;
+// Gives a job those that it wants, if it wants any.
+void add_projections(TrainJob& job, const FittedFolders& folders);
 
 // Trains every job, `workers` at a time; those that are complete are kept. Progress under `title`; `say` receives a
 // line for each. Returns their results in order.

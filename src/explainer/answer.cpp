@@ -50,28 +50,7 @@ std::vector<const Example*> choose_demonstrations(const Dataset& dataset, int64_
   return chosen;
 }
 
-// The layers that the question names in place of the true ones.
-std::vector<int64_t> named_layers(const Example& example, LayerCondition condition, const std::vector<int64_t>& all) {
-  if (condition == LayerCondition::real || example.layers.empty()) return example.layers;
-  if (condition == LayerCondition::dropped) return {};
-  const auto next = std::upper_bound(all.begin(), all.end(), example.layers.back());
-  if (next != all.end()) return {*next};
-  return {all.size() > 1 ? all.front() : example.layers.back() + 1};
-}
-
 }  // namespace
-
-std::string condition_name(LayerCondition condition) {
-  switch (condition) {
-    case LayerCondition::dropped:
-      return "dropped";
-    case LayerCondition::faked:
-      return "faked";
-    case LayerCondition::real:
-      break;
-  }
-  return "real";
-}
 
 std::vector<Answer> answer_questions(const Explainer& explainer, const Dataset& dataset, const AnswerOptions& options,
                                      const std::function<void(int64_t, int64_t)>& report,
@@ -84,14 +63,12 @@ std::vector<Answer> answer_questions(const Explainer& explainer, const Dataset& 
   if (options.limit > 0 && std::ssize(examples) > options.limit) examples.resize(options.limit);
   const at::Tensor vectors = condition_vectors(dataset, examples, options.vectors, options.seed);
   const QuestionStyle& style = explainer.config.style;
-  std::vector<int64_t> layers;  // of the data set, each once, in order
-  for (const Example& example : dataset.examples)
-    layers.insert(layers.end(), example.layers.begin(), example.layers.end());
-  std::sort(layers.begin(), layers.end());
-  layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
+  const LayerLists layers = layer_lists(dataset);
   const auto question_of = [&](const Example& example) {
     Example named = example;
-    named.layers = named_layers(example, options.layers, layers);
+    if (options.layers != LayerCondition::real) {
+      named.layers = named_layers(example, options.layers, layers, Random(options.seed, "layer " + example.id).next());
+    }
     Question question =
         make_question(explainer.tokenizer, explainer.slot, style, named, static_cast<size_t>(options.template_index));
     if (!example.layers.empty()) question.layer = example.layers.back();  // names the projection, whatever is told

@@ -11,14 +11,6 @@
 
 namespace introspect {
 
-// What the question says of the layer: the floors of an explainer that is told it.
-enum class LayerCondition {
-  real,
-  dropped,  // nothing stands where the layer would
-  faked     // another layer of the data set; where there is one alone, the next one
-};
-std::string condition_name(LayerCondition condition);
-
 struct AnswerOptions {
   Split split = Split::test;
   VectorCondition vectors = VectorCondition::real;

@@ -38,6 +38,7 @@ constexpr std::pair<const char*, ProjectionKind> projection_kinds[] = {{"none", 
                                                                        {"random", ProjectionKind::random},
                                                                        {"identity", ProjectionKind::identity},
                                                                        {"least_squares", ProjectionKind::least_squares},
+                                                                       {"procrustes", ProjectionKind::procrustes},
                                                                        {"affine", ProjectionKind::affine}};
 constexpr std::pair<const char*, VectorCondition> conditions[] = {
     {"real", VectorCondition::real},
@@ -54,6 +55,14 @@ void cycle(std::vector<int64_t>& sources, std::vector<size_t> group, Random& ran
 }
 
 }  // namespace
+
+bool is_fitted(ProjectionKind kind) {
+  return kind == ProjectionKind::least_squares || kind == ProjectionKind::procrustes;
+}
+
+std::string projection_name(ProjectionKind kind) {
+  return value_name(projection_kinds, kind);
+}
 
 Json injection_to_json(const InjectionConfig& config) {
   return {{"policy", value_name(policies, config.policy)},
@@ -83,7 +92,7 @@ InjectionConfig parse_injection(const Json& table, const std::string& label) {
 Projections make_projections(ProjectionKind kind, const std::vector<int64_t>& layers, int64_t d_target,
                              int64_t d_explainer, uint64_t seed) {
   Projections projections;
-  if (kind == ProjectionKind::none || kind == ProjectionKind::least_squares) return projections;
+  if (kind == ProjectionKind::none || is_fitted(kind)) return projections;
   if (kind == ProjectionKind::identity && d_target != d_explainer) {
     fail("explainer", fmt::format("an identity projection from width {} to {}", d_target, d_explainer),
          "use projection = \"random\" or \"least_squares\"");
@@ -120,6 +129,12 @@ at::Tensor fit_projection_of_sums(const at::Tensor& xx, const at::Tensor& xy, do
   // (X'X + r I) P' = X'Y
   const at::Tensor factor = at::linalg_cholesky(xx + strength * at::eye(xx.size(0), xx.options()));
   return at::cholesky_solve(xy, factor).t().to(at::kFloat).contiguous();
+}
+
+at::Tensor fit_orthogonal_of_sums(const at::Tensor& xy) {
+  // X'Y = U S V' gives P' = U V'
+  const auto [u, s, v] = at::linalg_svd(xy, /*full_matrices=*/false);
+  return at::mm(u, v).t().to(at::kFloat).contiguous();
 }
 
 void save_projections(const Projections& projections, const fs::path& file) {

@@ -23,8 +23,13 @@ enum class ProjectionKind {
   random,         // normal(0, 1/sqrt(d_target)), trained with the rest
   identity,       // widths must agree; trained with the rest
   least_squares,  // given: fitted on paired activations (paired.h), kept as it is or trained on
+  procrustes,     // the same with an orthogonal map: it turns the space and stretches nothing
   affine          // s * scale * v / |v| + b with the number s and the vector b trained, for all layers together
 };
+
+// Whether it is fitted on paired activations before training.
+bool is_fitted(ProjectionKind kind);
+std::string projection_name(ProjectionKind kind);
 
 struct InjectionConfig {
   InjectionPolicy policy = InjectionPolicy::unit;
@@ -48,6 +53,11 @@ Projections make_projections(ProjectionKind kind, const std::vector<int64_t>& la
 at::Tensor fit_projection(const at::Tensor& target, const at::Tensor& explainer, double ridge = 1e-4);
 // The same from sums over the pairs: X'X [d_target, d_target] and X'Y [d_target, d_explainer], float64.
 at::Tensor fit_projection_of_sums(const at::Tensor& xx, const at::Tensor& xy, double ridge);
+
+// Orthogonal Procrustes (Schönemann 1966): of all maps with P'P = I the one that minimises |h_explainer - P
+// h_target|^2; from X'Y. Where d_explainer < d_target there is no such map: then PP' = I, and P maximises trace(P X'Y),
+// the agreement of what it maps with what is there.
+at::Tensor fit_orthogonal_of_sums(const at::Tensor& xy);
 
 // projections.safetensors: "projection.<layer>", "projection.all". Reading throws Error for other names and shapes.
 void save_projections(const Projections& projections, const fs::path& file);

@@ -95,6 +95,7 @@ std::vector<Learnt> prepare_lessons(const Explainer& explainer, const std::vecto
     if (!learnt.validation.empty()) {
       learnt.validation_vectors = condition_vectors(*lesson.dataset, learnt.validation, t.vectors, seed);
     }
+    learnt.layer_lists = layer_lists(*lesson.dataset);
     for (const Example* example : learnt.validation) {
       learnt.validation_questions.push_back(question_for_step(explainer, learnt, *example, seed, 0));
     }
@@ -128,7 +129,7 @@ void prepare_projections(Explainer& explainer, const std::vector<Learnt>& lesson
   const bool given = first ? wants_projections(first->lesson.training) : wants_projections(training);
   if (given) {
     if (training.projections.empty()) {
-      fail_usage("train", "least-squares projections are wanted and none are given",
+      fail_usage("train", "fitted projections are wanted and none are given",
                  "make them with 'introspect project' and give --projections FOLDER");
     }
     explainer.projections = load_projections(training.projections / "projections.safetensors");
@@ -139,7 +140,7 @@ void prepare_projections(Explainer& explainer, const std::vector<Learnt>& lesson
     fail_usage(
         "train",
         fmt::format("projections are given, and the settings do not use them ({})", training.projections.string()),
-        "set [train.explainer.injection] projection = \"least_squares\"");
+        "set [train.explainer.injection] projection = \"least_squares\" or \"procrustes\"");
   }
   if (!first) return;
   explainer.projections = make_projections(first->lesson.training.explainer.injection.projection, layers, width,
@@ -149,8 +150,16 @@ void prepare_projections(Explainer& explainer, const std::vector<Learnt>& lesson
 Question question_for_step(const Explainer& explainer, const Learnt& lesson, const Example& example, uint64_t seed,
                            int64_t step) {
   Random random(seed, fmt::format("template {} {}", example.id, step));
-  Question question =
-      make_question(explainer.tokenizer, explainer.slot, lesson.style(), example, random.below(1 << 20));
+  const size_t wording = random.below(1 << 20);
+  const LayerCondition layers = lesson.lesson.training.layers;
+  Example named;
+  if (layers != LayerCondition::real) {
+    named = example;
+    named.layers = named_layers(example, layers, lesson.layer_lists, random.next());
+  }
+  Question question = make_question(explainer.tokenizer, explainer.slot, lesson.style(),
+                                    layers == LayerCondition::real ? example : named, wording);
+  question.layer = example.layers.empty() ? 0 : example.layers.back();  // names the projection, whatever is told
   question.task = lesson.task;
   return question;
 }

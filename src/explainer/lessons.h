@@ -17,6 +17,7 @@ struct Learnt {
   size_t task = 0;  // Explainer::config_of
   std::vector<const Example*> train, validation;
   at::Tensor train_vectors, validation_vectors;  // a row an example; undefined if the task has none
+  LayerLists layer_lists;
   std::vector<Question> validation_questions;
   double validation_loss = 0;  // the last
 

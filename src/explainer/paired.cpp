@@ -123,11 +123,13 @@ ProjectionQuality parse_quality(const Json& json, const std::string& label) {
 }
 
 Json paired_to_json(const PairedSettings& settings) {
-  return {{"text", settings.text},
-          {"tokens", settings.tokens},
-          {"context", settings.context},
-          {"ridge", settings.ridge},
-          {"seed", settings.seed}};
+  Json json{{"text", settings.text},
+            {"tokens", settings.tokens},
+            {"context", settings.context},
+            {"ridge", settings.ridge},
+            {"seed", settings.seed}};
+  if (settings.kind != ProjectionKind::least_squares) json["kind"] = projection_name(settings.kind);
+  return json;
 }
 
 PairedSettings parse_paired(const Json& table, const std::string& label, const fs::path& base) {
@@ -206,7 +208,9 @@ std::vector<FittedProjection> fit_projections(const PairedModel& target, const P
       fail("project", fmt::format("got {} pairs of activations, expected at least {}", train[i].pairs, from.d_model),
            "give more text, or more tokens");
     }
-    fitted[i].map = fit_projection_of_sums(train[i].xx, train[i].xy, settings.ridge);
+    fitted[i].map = settings.kind == ProjectionKind::procrustes
+                        ? fit_orthogonal_of_sums(train[i].xy)
+                        : fit_projection_of_sums(train[i].xx, train[i].xy, settings.ridge);
     fitted[i].explained_variance = held_out[i].explained_variance(fitted[i].map);
     if (!std::isfinite(fitted[i].explained_variance)) {
       fail("project", fmt::format("the map of layer {} is not a number", fitted[i].target_layer));

@@ -1,5 +1,6 @@
-// Projections that are known before training: least-squares maps from the residual stream of one model to that of
-// another, min |h_explainer - P h_target|^2 over general text (the paper's pre-trained projections).
+// Projections that are known before training: maps from the residual stream of one model to that of another, by
+// least squares, min |h_explainer - P h_target|^2 over general text (the paper's pre-trained projections), or
+// orthogonal ones (Procrustes).
 #pragma once
 
 #include "base/json.h"
@@ -19,6 +20,7 @@ struct PairedSettings {
   int64_t context = 128;
   double ridge = 1e-4;  // see fit_projection
   uint64_t seed = 1;
+  ProjectionKind kind = ProjectionKind::least_squares;  // or procrustes; [train.explainer.injection] says which
 };
 Json paired_to_json(const PairedSettings& settings);
 // From a recipe's [projection] table; unknown keys are an Error.

@@ -3,6 +3,9 @@
 #include "base/error.h"
 #include "text/chat_template.h"
 
+#include <algorithm>
+#include <utility>
+
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
@@ -169,6 +172,49 @@ Question make_question(const Tokenizer& tokenizer, const SlotTokens& slot, const
   }
   question.answer = answer_tokens(tokenizer, style, example.answer);
   return question;
+}
+
+namespace {
+
+constexpr std::pair<const char*, LayerCondition> layer_conditions[] = {{"real", LayerCondition::real},
+                                                                       {"dropped", LayerCondition::dropped},
+                                                                       {"faked", LayerCondition::faked},
+                                                                       {"random", LayerCondition::random}};
+
+}  // namespace
+
+std::string condition_name(LayerCondition condition) {
+  for (const auto& [name, each] : layer_conditions) {
+    if (each == condition) return name;
+  }
+  fail("explainer", "a layer condition without a name");
+}
+
+LayerCondition parse_layer_condition(const std::string& name) {
+  for (const auto& [each, condition] : layer_conditions) {
+    if (name == each) return condition;
+  }
+  fail_usage("explainer", fmt::format("layers: got '{}', expected real, dropped, faked or random", name));
+}
+
+LayerLists layer_lists(const Dataset& dataset) {
+  LayerLists lists;
+  for (const Example& example : dataset.examples) {
+    if (!example.layers.empty()) lists.push_back(example.layers);
+  }
+  std::sort(lists.begin(), lists.end());
+  lists.erase(std::unique(lists.begin(), lists.end()), lists.end());
+  return lists;
+}
+
+std::vector<int64_t> named_layers(const Example& example, LayerCondition condition, const LayerLists& all,
+                                  uint64_t draw) {
+  if (condition == LayerCondition::real || example.layers.empty()) return example.layers;
+  if (condition == LayerCondition::dropped) return {};
+  if (condition == LayerCondition::random) return all.at(draw % all.size());
+  const auto next = std::upper_bound(all.begin(), all.end(), example.layers);
+  if (next != all.end()) return *next;
+  return all.size() > 1 ? all.front() : std::vector<int64_t>{example.layers.back() + 1};
 }
 
 std::string tidy_answer(const std::string& text, const QuestionStyle& style) {

@@ -58,6 +58,22 @@ struct Question {
 Question make_question(const Tokenizer& tokenizer, const SlotTokens& slot, const QuestionStyle& style,
                        const Example& example, size_t template_index);
 
+// What the question says of the layer.
+enum class LayerCondition {
+  real,
+  dropped,  // nothing stands where the layer would
+  faked,  // another one of the data set: the next, behind the last the first; where there is one alone, the next number
+  random  // one of the data set, drawn for each question, the true one among them: it tells nothing
+};
+std::string condition_name(LayerCondition condition);
+LayerCondition parse_layer_condition(const std::string& name);  // throws Error
+// The lists of layers that the examples have, each once, in order.
+using LayerLists = std::vector<std::vector<int64_t>>;
+LayerLists layer_lists(const Dataset& dataset);
+// What the question names in place of the example's layers; `draw`: any number, for the random one.
+std::vector<int64_t> named_layers(const Example& example, LayerCondition condition, const LayerLists& all,
+                                  uint64_t draw);
+
 // Generated text as it is kept: trimmed, and blanks inside <<< >>> taken away if the style puts them there.
 std::string tidy_answer(const std::string& text, const QuestionStyle& style);
 

@@ -16,6 +16,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <deque>
 #include <fstream>
 
 #include <ATen/Functions.h>
@@ -195,7 +196,8 @@ FineTuning fine_tuning_of(const ExplainerTraining& t) {
 Json settings_json(const std::vector<Lesson>& lessons, const ExplainerTraining& training) {
   Json json = training_to_json(training);
   if (lessons.size() == 1) return json;
-  const std::vector<const char*> own = {"explainer", "vectors", "only", "examples", "validation_examples"};
+  const std::vector<const char*> own = {"explainer",          "vectors", "layers", "label_noise", "only", "examples",
+                                        "validation_examples"};
   for (const char* key : own) json.erase(key);
   for (const Lesson& lesson : lessons) {
     const Json all = training_to_json(lesson.training);
@@ -209,6 +211,10 @@ Json settings_json(const std::vector<Lesson>& lessons, const ExplainerTraining& 
 }
 
 }  // namespace
+
+Dataset taught_dataset(const Dataset& dataset, const ExplainerTraining& training) {
+  return training.label_noise ? with_label_noise(dataset, *training.label_noise) : dataset;
+}
 
 std::vector<const Example*> learnt_examples(const Dataset& dataset, const ExplainerTraining& training) {
   std::vector<const Example*> examples = dataset.of(Split::train);
@@ -258,7 +264,13 @@ TrainedExplainer train_explainer(const fs::path& base_model, const std::vector<L
     }
     return result;
   }
-  Run run = prepare(base_model, lessons, t);
+  std::deque<Dataset> noisy;  // where wrong labels are wanted, they stand in copies
+  std::vector<Lesson> taught = lessons;
+  for (Lesson& lesson : taught) {
+    if (!lesson.training.label_noise) continue;
+    lesson.dataset = &noisy.emplace_back(taught_dataset(*lesson.dataset, lesson.training));
+  }
+  Run run = prepare(base_model, taught, t);
   int64_t examples = 0;
   for (const Learnt& lesson : run.lessons) examples += std::ssize(lesson.train);
   FineTuning settings = fine_tuning_of(t);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "dataset/example.h"
+#include "dataset/label_noise.h"
 #include "explainer/explainer.h"
 
 #include <functional>
@@ -39,10 +40,12 @@ struct ExplainerTraining {
   std::string schedule = "constant";
   int64_t warm_up = 0;
   std::string compute = "auto";
-  std::string weights = "fp32";           // lora: type of the base model's, "fp32", "bf16" or "int8"
-  bool activation_checkpointing = false;  // as ForwardOptions has it
-  fs::path projections;                   // least-squares projections: the folder that 'introspect project' wrote
+  std::string weights = "fp32";                     // lora: type of the base model's, "fp32", "bf16" or "int8"
+  bool activation_checkpointing = false;            // as ForwardOptions has it
+  fs::path projections;                             // fitted projections: the folder that 'introspect project' wrote
   VectorCondition vectors = VectorCondition::real;  // zero: the floor "retrained without the vector"
+  LayerCondition layers = LayerCondition::real;     // random: "retrained on wrong layers"
+  std::optional<LabelNoise> label_noise;            // in the labels that it learns and is validated on
   // Replay: a share of each step's tokens comes from the texts that the model was pre-trained on.
   double replay_share = 0;
   Json replay_text;            // [[text]] tables of a pre-training recipe (train/corpus.h)
@@ -60,9 +63,11 @@ struct ExplainerTraining {
 
   bool takes(const Example& example) const;
 };
-// Whether it needs ExplainerTraining::projections.
+// Whether its projections are fitted before training: it needs ExplainerTraining::projections.
 bool wants_projections(const ExplainerTraining& training);
 Json training_to_json(const ExplainerTraining& training);
+// The data set with the wrong labels that it wants, if it wants any.
+Dataset taught_dataset(const Dataset& dataset, const ExplainerTraining& training);
 // The train examples that it learns: those it takes, as many as it wants.
 std::vector<const Example*> learnt_examples(const Dataset& dataset, const ExplainerTraining& training);
 // From a recipe's table; unknown keys are an Error.
@@ -72,7 +77,8 @@ ExplainerTraining parse_training(const Json& table, const std::string& label, co
 struct Lesson {
   fs::path folder;
   const Dataset* dataset = nullptr;
-  ExplainerTraining training;  // of it alone count: explainer, vectors, only, examples, validation_examples
+  ExplainerTraining training;  // of it alone count: explainer, vectors, layers, label_noise, only, examples,
+                               // validation_examples
   double weight = 1;           // its share of the examples of each step, beside the weights of the others
 };
 

@@ -28,6 +28,8 @@ const std::set<std::string> known_keys = {"explainer",
                                           "weights",
                                           "activation_checkpointing",
                                           "vectors",
+                                          "layers",
+                                          "label_noise",
                                           "replay_share",
                                           "replay_text",
                                           "validate_every",
@@ -92,7 +94,7 @@ void check_range(double value, double low, double high, const char* key, const s
 }  // namespace
 
 bool wants_projections(const ExplainerTraining& training) {
-  return training.explainer.injection.projection == ProjectionKind::least_squares;
+  return is_fitted(training.explainer.injection.projection);
 }
 
 Json training_to_json(const ExplainerTraining& t) {
@@ -121,6 +123,8 @@ Json training_to_json(const ExplainerTraining& t) {
       {"checkpoint_every", t.checkpoint_every}};
   if (!t.only.empty()) json["only"] = t.only;
   if (t.examples > 0) json["examples"] = t.examples;
+  if (t.layers != LayerCondition::real) json["layers"] = condition_name(t.layers);
+  if (t.label_noise) json["label_noise"] = noise_to_json(*t.label_noise);
   if (t.weights != "fp32") json["weights"] = t.weights;
   if (t.activation_checkpointing) json["activation_checkpointing"] = true;
   if (t.self_consistency) {
@@ -179,6 +183,8 @@ ExplainerTraining parse_training(const Json& table, const std::string& label, co
                "method = \"lora\" trains factors on weights that stay as they are");
   }
   t.vectors = parse_condition(json_get_or<std::string>(table, "vectors", "real", label));
+  t.layers = parse_layer_condition(json_get_or<std::string>(table, "layers", "real", label));
+  if (table.contains("label_noise")) t.label_noise = parse_noise(table.at("label_noise"), label);
   t.replay_share = json_get_or<double>(table, "replay_share", t.replay_share, label);
   if (table.contains("replay_text")) t.replay_text = table.at("replay_text");
   t.replay_base = base;
@@ -194,6 +200,9 @@ ExplainerTraining parse_training(const Json& table, const std::string& label, co
   t.examples = json_get_or<int64_t>(table, "examples", t.examples, label);
   if (table.contains("self_consistency")) {
     t.self_consistency = parse_self_consistency(table.at("self_consistency"), label);
+  }
+  if (t.self_consistency && t.label_noise) {
+    fail_usage("train", fmt::format("label_noise with self_consistency, which makes its own labels ({})", label));
   }
   check_range(static_cast<double>(t.batch), 1, 1e6, "batch", label);
   check_range(static_cast<double>(t.examples), 0, 1e12, "examples", label);

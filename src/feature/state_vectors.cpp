@@ -58,13 +58,14 @@ std::vector<StateVector> random_states(const Model& model, const Tokenizer& toke
   Random random(seed, "whole states");
   // a piece of special tokens alone has no place to take; give up when that happens too often
   for (int64_t tries = 0; std::ssize(states) < count && tries < 100 * count; ++tries) {
-    const std::vector<int64_t> tokens =
-        tokens_of(pieces[static_cast<int64_t>(random.below(static_cast<uint64_t>(pieces.size(0))))]);
+    const auto piece = static_cast<int64_t>(random.below(static_cast<uint64_t>(pieces.size(0))));
+    const std::vector<int64_t> tokens = tokens_of(pieces[piece]);
     if (tokens.size() < 2) continue;
     const auto position = static_cast<int64_t>(1 + random.below(tokens.size() - 1));
     if (tokenizer.is_special(tokens[position])) continue;
     const int64_t layer = layers[states.size() % layers.size()];
-    states.push_back({layer, state_at(model, tokens, position, layer), marked(tokenizer, tokens, position)});
+    states.push_back({layer, state_at(model, tokens, position, layer), marked(tokenizer, tokens, position),
+                      tokenizer.decode({tokens[position]}), piece});
   }
   return states;
 }
@@ -84,7 +85,7 @@ std::vector<StateVector> state_differences(const Model& model, const Tokenizer& 
     const int64_t layer = layers.at(differences.size() % layers.size());
     const at::Tensor vector = state_at(model, tokens, std::ssize(tokens) - 1, layer) -
                               state_at(model, other_tokens, std::ssize(other_tokens) - 1, layer);
-    differences.push_back({layer, vector, text + " − " + other});
+    differences.push_back({layer, vector, text + " − " + other, "", -1});
   }
   return differences;
 }

@@ -15,9 +15,11 @@
 namespace introspect {
 
 struct StateVector {
-  int64_t layer = 0;  // the state leaves it
-  at::Tensor vector;  // [D]
-  std::string from;   // the text, with « » around the token; of a difference both texts
+  int64_t layer = 0;   // the state leaves it
+  at::Tensor vector;   // [D]
+  std::string from;    // the text, with « » around the token; of a difference both texts
+  std::string token;   // a single state's, with its blanks
+  int64_t piece = -1;  // a single state's: the row of the pieces
 };
 
 // States of tokens drawn at random from random pieces ([P, T] int32, -1 behind the end), the layers in turn; no first

@@ -100,6 +100,13 @@ struct OwnSection {
   std::vector<NamedTable> tables;
 };
 
+// What a run found out about the question that it asks, beyond what its rows score.
+struct Finding {
+  std::string name;  // "label_noise"
+  NamedTable table;
+  std::vector<std::string> sentences;
+};
+
 struct ReportInput {
   std::string task;                 // task_words.h; empty: that of the scores
   std::string title;                // "A small model explains its own activations"
@@ -115,6 +122,7 @@ struct ReportInput {
   std::vector<HintFact> hints;
   std::vector<GeneralisationFact> generalisation;
   std::vector<ScalingPoint> scaling;
+  std::vector<NamedTable> findings;  // in front of the scores
   std::vector<NamedTable> tables;
   std::vector<OwnSection> sections;
   std::vector<BrowsedExample> examples;

@@ -100,7 +100,7 @@ RowName row_name(const std::string& explainer, const std::string& condition, con
     name.kind = RowKind::simulation;
   } else if (explainer == "none" || about("untrained") || about("few_shot") || about("hint_differs")) {
     name.kind = RowKind::floor;
-  } else if (about("vector") || about("shuffled")) {
+  } else if (about("vector") || about("shuffled") || about("retrained") || condition.starts_with("layer_")) {
     name.kind = RowKind::ablation;
   }  // else trained in another way
   return name;

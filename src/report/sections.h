@@ -26,9 +26,6 @@ std::string cell_table(const ReportInput& input);  // what was dropped, and why
 std::string example_browser(const ReportInput& input);
 std::string named_values(const NamedValues& values);
 std::string scaling_section(const ReportInput& input);  // a figure a metric, and the table
-// The size of the smallest point that reaches the share of the series' last value; empty if none is known.
-std::string reaches(const std::vector<ScalingPoint>& points, const std::string& explainer, const std::string& metric,
-                    double share);
 NamedTable scaling_table(const ReportInput& input);
 std::string own_section(const OwnSection& section);           // its matrices, figures and tables
 std::string own_section_markdown(const OwnSection& section);  // without its title

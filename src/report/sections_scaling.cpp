@@ -65,20 +65,6 @@ std::string html_of(const NamedTable& table) {
 
 }  // namespace
 
-std::string reaches(const std::vector<ScalingPoint>& points, const std::string& explainer, const std::string& metric,
-                    double share) {
-  std::vector<const ScalingPoint*> own;
-  for (const ScalingPoint& point : points) {
-    if (point.explainer == explainer && point.metric == metric && std::isfinite(point.value)) own.push_back(&point);
-  }
-  std::sort(own.begin(), own.end(), [](const auto* a, const auto* b) { return a->examples < b->examples; });
-  if (own.empty() || own.back()->value <= 0) return "";
-  for (const ScalingPoint* point : own) {
-    if (point->value >= share * own.back()->value) return count(point->examples);
-  }
-  return "";
-}
-
 NamedTable scaling_table(const ReportInput& input) {
   std::vector<std::string> metrics;
   std::vector<int64_t> sizes;
@@ -89,7 +75,6 @@ NamedTable scaling_table(const ReportInput& input) {
   std::sort(sizes.begin(), sizes.end());
   NamedTable table{"Scores by the number of train examples", {"row"}, {}};
   for (const int64_t size : sizes) table.head.push_back(count(size));
-  table.head.insert(table.head.end(), {"half of the end at", "80% of the end at"});
   for (const std::string& metric : metrics) {
     for (const std::string& explainer : explainers_of(input.scaling)) {
       std::vector<std::string> line = {fmt::format("{}, {}", label_of(explainer, input), metric_label(metric))};
@@ -102,8 +87,6 @@ NamedTable scaling_table(const ReportInput& input) {
         }
         line.push_back(shown);
       }
-      line.push_back(reaches(input.scaling, explainer, metric, 0.5));
-      line.push_back(reaches(input.scaling, explainer, metric, 0.8));
       table.lines.push_back(std::move(line));
     }
   }

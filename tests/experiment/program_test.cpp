@@ -382,6 +382,52 @@ TEST_F(Program, AblatesAnyTextAndReadsQuestions) {
   EXPECT_EQ(run({"ablate", path("models/target"), "--text", "a", "--by", "letters"}).code, 2);
 }
 
+TEST_F(Program, QuestionsAreAnsweredOnTheirPage) {
+  make_home();
+  std::string text = read_text(folder_ / "recipes/demo-quick-patching.toml");
+  const std::string title = "title = \"A title\"\n";
+  text.insert(text.find(title) + title.size(), R"(answer = ["label_noise", "scaling", "projection", "reading"]
+)");
+  folder_.write("recipes/questions.toml", text + R"(
+[[variant]]
+condition = "random_noise_50"
+explainers = ["self"]
+train = { label_noise = { share = 0.5, kind = "random" } }
+[[variant]]
+condition = "systematic_noise_100"
+explainers = ["self"]
+train = { label_noise = { share = 1.0, kind = "systematic" } }
+[[variant]]
+condition = "scaling_8"
+train = { examples = 8 }
+[[variant]]
+condition = "turned"
+explainers = ["twin"]
+train = { explainer = { injection = { projection = "procrustes", train_projection = false } } }
+[[variant]]
+condition = "retrained_with_wrong_layers"
+explainers = ["self"]
+train = { layers = "random" }
+)");
+  const auto answered = [&] {
+    return run({"run", (folder_ / "recipes/questions.toml").string(), "--workers", "1", "--out",
+                (folder_ / "questions").string()});
+  };
+  const Outcome first = answered();
+  ASSERT_EQ(first.code, 0) << first.error << first.out;
+  const std::string page = read_text(folder_ / "questions/report/report.md");
+  for (const char* words :
+       {"Wrong labels in training", "random wrong labels, 50%", "systematically wrong labels, 100%",
+        "Train examples that are enough", "Ways to hand the vector over", "| procrustes | frozen |",
+        "What self comes to when its question is another one", "self, retrained with wrong layers"}) {
+    EXPECT_TRUE(holds(page, words)) << page;
+  }
+  const Json taught = read_json(folder_ / "questions/explainers/self-systematic_noise_100-seed1/run.json");
+  EXPECT_EQ(taught.at("settings").at("label_noise").at("kind"), "systematic");
+  ASSERT_EQ(answered().code, 0);
+  EXPECT_EQ(read_text(folder_ / "questions/report/report.md"), page) << "what is complete is kept";
+}
+
 TEST_F(Program, ExitCodes) {
   make_home();
   const std::string out = (folder_ / "out-folder").string();

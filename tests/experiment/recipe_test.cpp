@@ -210,6 +210,37 @@ TEST(Recipe, ATransferIsARecipeOfItsOwn) {
   EXPECT_TRUE(holds(error_of([&] { parse_recipe(patching, "r.toml"); }), "is for ablation"));
 }
 
+TEST(Recipe, AnswersNameFindings) {
+  Json json = good();
+  json["answer"] = {"label_noise"};
+  json["variant"].push_back(
+      {{"condition", "noisy"}, {"train", {{"label_noise", {{"share", 0.4}, {"kind", "systematic"}}}}}});
+  const Recipe recipe = parse_recipe(json, "/home/x/recipe.toml");
+  EXPECT_EQ(recipe.answer, std::vector<std::string>{"label_noise"});
+  EXPECT_EQ(recipe.variants.back().training.label_noise->kind, NoiseKind::systematic);
+  EXPECT_TRUE(holds(error_with("/answer", {"weather"}), "'weather'"));
+  EXPECT_TRUE(holds(error_with("/mixtures", Json::object()), "[mixtures] in a recipe of kind patching"));
+  EXPECT_TRUE(holds(error_with("/where_from", Json::object()), "[where_from] in a recipe of kind patching"));
+}
+
+TEST(Recipe, WhereFromMustNotTellTheLayer) {
+  const fs::path path = fs::path(INTROSPECT_SOURCE_DIR) / "recipes/questions/what-is-read-features.toml";
+  const Json json = read_toml(path);
+  EXPECT_GT(parse_recipe(json, path).where_from->states, 0);
+  const auto error = [&](const char* pointer, const Json& value) {
+    Json changed = json;
+    changed[Json::json_pointer(pointer)] = value;
+    return error_of([&] { parse_recipe(changed, path); });
+  };
+  EXPECT_TRUE(holds(error("/where_from/train/explainer/templates", {"At layer {layer} {s}{v}{e} is"}), "the layer"));
+  EXPECT_TRUE(holds(error("/where_from/train/explainer/templates", Json::array()), "the layer"));
+  EXPECT_TRUE(holds(error("/where_from/train/explainer/injection", {{"projection", "random"}}), "the layer"));
+  EXPECT_TRUE(holds(error("/where_from/states", 3), "where_from.states: got 3"));
+  EXPECT_TRUE(holds(error("/where_from/explainers", {"nobody"}), "'nobody'"));
+  EXPECT_TRUE(holds(error("/mixtures/shares", {0.2}), "mixtures.shares: got 0.2"));
+  EXPECT_TRUE(holds(error("/mixtures/pairs", 1), "mixtures.pairs: got 1"));
+}
+
 TEST(Recipe, AJointOneChangesItsTasks) {
   const fs::path recipes = fs::path(INTROSPECT_SOURCE_DIR) / "recipes";
   const JointRecipe joint = read_joint_recipe(recipes / "demo-full-joint.toml");

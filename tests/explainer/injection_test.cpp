@@ -6,6 +6,7 @@
 #include "base/temporary_folder.h"
 #include "explainer/small_questions.h"
 
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -92,6 +93,46 @@ TEST(Injection, LeastSquaresFindsALinearMap) {
   EXPECT_LT(fit_projection(target, noisy, 10.0).norm().item<double>(), 0.2 * map.norm().item<double>());
   // fewer rows than directions: the ridge makes it a finite answer
   EXPECT_TRUE(at::isfinite(fit_projection(target.slice(0, 0, 4), noisy.slice(0, 0, 4))).all().item<bool>());
+}
+
+at::Tensor orthogonal(int64_t rows, int64_t columns, uint64_t seed) {
+  const auto [u, s, v] = at::linalg_svd(random_tensor({rows, columns}, seed).to(at::kDouble), false);
+  return at::mm(u, v).to(at::kFloat);
+}
+
+TEST(Injection, ProcrustesFindsARotation) {
+  const at::Tensor rotation = orthogonal(12, 12, 1), target = random_tensor({200, 12}, 2) * 3;
+  const auto fitted = [&](const at::Tensor& explainer) {
+    return fit_orthogonal_of_sums(at::mm(target.t(), explainer).to(at::kDouble));
+  };
+  EXPECT_LT(difference(fitted(at::mm(target, rotation.t())), rotation), 1e-4);
+  EXPECT_LT(difference(fitted(at::mm(target, rotation.t()) * 7), rotation), 1e-4) << "it stretches nothing";
+  const at::Tensor noisy = at::mm(target, rotation.t()) + random_tensor({200, 12}, 3);
+  const at::Tensor map = fitted(noisy);
+  EXPECT_LT(difference(at::mm(map, map.t()), at::eye(12)), 1e-4);
+  // no other orthogonal map comes nearer: turned a little it is further off
+  const auto error = [&](const at::Tensor& each) {
+    return (at::mm(target, each.t()) - noisy).pow(2).sum().item<double>();
+  };
+  at::Tensor turn = at::eye(12);
+  turn[0][0] = turn[1][1] = std::cos(0.05);
+  turn[0][1] = -std::sin(0.05);
+  turn[1][0] = std::sin(0.05);
+  EXPECT_LT(error(map), error(at::mm(turn, map)));
+  EXPECT_LT(error(map), error(rotation));
+}
+
+TEST(Injection, ProcrustesOfUnequalWidthsIsSemiOrthogonal) {
+  const at::Tensor target = random_tensor({300, 8}, 2);
+  for (const int64_t width : {5, 12}) {
+    const at::Tensor truth = orthogonal(width, 8, 4);
+    const at::Tensor map = fit_orthogonal_of_sums(at::mm(target.t(), at::mm(target, truth.t())).to(at::kDouble));
+    EXPECT_EQ(map.sizes(), (at::IntArrayRef{width, 8}));
+    const at::Tensor product = width < 8 ? at::mm(map, map.t()) : at::mm(map.t(), map);
+    EXPECT_LT(difference(product, at::eye(std::min<int64_t>(width, 8))), 1e-4);
+    // a wider explainer has room for all of it; of a narrower one the map is near, not the same
+    EXPECT_LT(difference(map, truth), width > 8 ? 1e-4 : 0.3);
+  }
 }
 
 TEST(Injection, AffineIsOneScaleAndOneBiasForAllLayers) {

@@ -80,6 +80,20 @@ TEST_F(Paired, FindsTheMapThatIsThere) {
   }
 }
 
+TEST_F(Paired, ProcrustesIsOrthogonalAndExplainsLessThanLeastSquares) {
+  const Model stranger = world::loud_model(world::config(256, 4), 9);
+  const auto least_squares = fit(stranger, {1, 3});
+  const Json before = paired_to_json(settings_);
+  settings_.kind = ProjectionKind::procrustes;
+  EXPECT_NE(paired_to_json(settings_), before) << "its folder is another one's";
+  const auto turned = fit(stranger, {1, 3});
+  for (size_t i = 0; i < turned.size(); ++i) {
+    EXPECT_LT(difference(at::mm(turned[i].map, turned[i].map.t()), at::eye(32)), 1e-4);
+    EXPECT_LT(turned[i].explained_variance, least_squares[i].explained_variance);
+    EXPECT_EQ(turned[i].pairs, least_squares[i].pairs);
+  }
+}
+
 TEST_F(Paired, AnotherModelIsExplainedLess) {
   const Model stranger = world::loud_model(world::config(256, 2), 9);
   const auto fitted = fit(stranger, {0, 1, 2, 3});

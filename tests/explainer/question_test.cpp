@@ -209,6 +209,31 @@ TEST(Question, TheWordsInBracketsAreTheTargetsOwnTokens) {
   EXPECT_FALSE(says_own(without));
 }
 
+TEST(NamedLayers, WhatTheQuestionSays) {
+  Dataset dataset;
+  dataset.examples.resize(4);
+  dataset.examples[0].layers = {0, 1};
+  dataset.examples[1].layers = {2, 3};
+  dataset.examples[2].layers = {4, 5};
+  dataset.examples[3].layers = {2, 3};
+  const LayerLists all = layer_lists(dataset);
+  EXPECT_EQ(all, (LayerLists{{0, 1}, {2, 3}, {4, 5}}));
+  const auto named = [&](size_t i, LayerCondition condition, uint64_t draw = 0) {
+    return named_layers(dataset.examples[i], condition, all, draw);
+  };
+  EXPECT_EQ(named(1, LayerCondition::real), (std::vector<int64_t>{2, 3}));
+  EXPECT_TRUE(named(1, LayerCondition::dropped).empty());
+  EXPECT_EQ(named(1, LayerCondition::faked), (std::vector<int64_t>{4, 5}));
+  EXPECT_EQ(named(2, LayerCondition::faked), (std::vector<int64_t>{0, 1}));
+  for (uint64_t draw = 0; draw < 6; ++draw) EXPECT_EQ(named(0, LayerCondition::random, draw), all[draw % 3]);
+  EXPECT_EQ(named_layers(dataset.examples[0], LayerCondition::faked, {{0, 1}}, 0), std::vector<int64_t>{2});
+  for (const LayerCondition each :
+       {LayerCondition::real, LayerCondition::dropped, LayerCondition::faked, LayerCondition::random}) {
+    EXPECT_EQ(parse_layer_condition(condition_name(each)), each);
+  }
+  EXPECT_TRUE(holds(error_of([] { parse_layer_condition("deep"); }), "'deep'"));
+}
+
 TEST(Question, TidyAnswerTakesTheBlankAway) {
   QuestionStyle style;
   EXPECT_EQ(tidy_answer("  It is <<< Paris>>>.\n", style), "It is <<< Paris>>>.");

@@ -105,6 +105,32 @@ TEST_F(TrainExplainer, LearnsWhatOnlyTheVectorsTell) {
   EXPECT_GT(result.answer_tokens, 200 * 8 * 10);
 }
 
+TEST_F(TrainExplainer, LearnsTheWrongLabelsThatItIsTaught) {
+  ExplainerTraining t = training(200);
+  t.label_noise = LabelNoise{1, NoiseKind::systematic, 1, {}};
+  run(t, "wrong");
+  EXPECT_EQ(read_json(folder_ / "wrong/run.json")["settings"]["label_noise"], noise_to_json(*t.label_noise));
+  const Explainer explainer = open_explainer(folder_ / "wrong");
+  const Dataset taught = taught_dataset(dataset_, t);
+  EXPECT_GE(right(explainer, taught, VectorCondition::real), 18);
+  EXPECT_LE(right(explainer, dataset_, VectorCondition::real), 6);
+  EXPECT_TRUE(holds(
+      error_of([] {
+        parse_training(
+            parse_json(R"({"label_noise": {"share": 0.1, "kind": "random"}, "self_consistency": true})", "t"), "t", {});
+      }),
+      "label_noise with self_consistency"));
+}
+
+TEST_F(TrainExplainer, WrongLayersAreAnotherTraining) {
+  ExplainerTraining t = training(6);
+  run(t, "told");
+  t.layers = LayerCondition::random;
+  run(t, "misled");
+  EXPECT_NE(bytes("told"), bytes("misled"));
+  EXPECT_EQ(read_json(folder_ / "misled/run.json")["settings"]["layers"], "random");
+}
+
 TEST_F(TrainExplainer, ActivationCheckpointingEndsInTheSameBytes) {
   ExplainerTraining t = training(6);
   t.method = TrainMethod::lora;
@@ -237,7 +263,7 @@ TEST_F(TrainExplainer, ProjectionsAreTrainedAndKept) {
   t.explainer.injection.projection = ProjectionKind::identity;
   EXPECT_TRUE(holds(error_of([&] { run(t, "identity"); }), "width 20 to 32"));
   t.explainer.injection.projection = ProjectionKind::least_squares;
-  EXPECT_TRUE(holds(error_of([&] { run(t, "fitted"); }), "least-squares"));
+  EXPECT_TRUE(holds(error_of([&] { run(t, "fitted"); }), "fitted projections are wanted"));
 
   // a checkpoint holds them too
   t = training(6);

@@ -73,15 +73,16 @@ TEST(FeaturePage, SaysWhatWasMeasuredAgainstTwinAndFloors) {
   EXPECT_FALSE(holds(html, "self, scaling 100"));  // has a figure of its own
 }
 
-TEST(FeaturePage, DrawsTheScalingCurveAndTellsWhereItBends) {
-  const ReportInput input = sample_features();
+TEST(FeaturePage, DrawsTheScalingCurveAndShowsWhatWasFoundInFront) {
+  ReportInput input = sample_features();
+  input.findings = {{"Sizes that are enough", {"row", "half of its end"}, {{"self", "412 (300 to not reached)"}}}};
+
   const std::string html = report_html(input);
   EXPECT_TRUE(holds(html, "How little data is enough"));
   EXPECT_TRUE(holds(html, "class=\"point self\""));
-  EXPECT_EQ(reaches(input.scaling, "self", "exact_match", 0.5), "1,600");
-  EXPECT_EQ(reaches(input.scaling, "self", "exact_match", 0.2), "400");
-  EXPECT_EQ(reaches(input.scaling, "twin", "exact_match", 0.5), "");
   const std::string markdown = report_markdown(input);
+  EXPECT_LT(html.find("412 (300 to not reached)"), html.find("All scores"));
+  EXPECT_TRUE(holds(markdown, "| self | 412 (300 to not reached) |"));
   EXPECT_TRUE(holds(markdown, "| self, exact match | 0.6 ("));
   EXPECT_TRUE(holds(markdown, "| 3 | 16 &lt;b&gt; |"));
 }

@@ -1,0 +1,110 @@
+#include "experiment/findings.h"
+
+#include "experiment/mixtures.h"
+#include "experiment/where_from.h"
+#include "explainer/answers.h"
+#include "report/row_names.h"
+#include "report/words.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+namespace introspect {
+
+const Row* FoundIn::row(const std::string& explainer, const std::string& condition) const {
+  const auto found = std::find_if(result.rows.begin(), result.rows.end(), [&](const Row& each) {
+    return each.explainer == explainer && each.condition == condition;
+  });
+  return found == result.rows.end() ? nullptr : &*found;
+}
+
+const Score* FoundIn::score(const std::string& explainer, const std::string& condition,
+                            const std::string& metric) const {
+  const auto found = std::find_if(result.scores.begin(), result.scores.end(), [&](const Score& each) {
+    return each.explainer == explainer && each.condition == condition && each.metric == metric && each.group == "all";
+  });
+  return found == result.scores.end() ? nullptr : &*found;
+}
+
+std::string FoundIn::label(const std::string& explainer, const std::string& condition) const {
+  return row_name(explainer, condition, recipe.kind).label;
+}
+
+ScoreOptions FoundIn::options() const {
+  ScoreOptions options;
+  options.features = result.features.get();
+  return options;
+}
+
+AnswerJob answer_job(const Recipe& recipe, const TrainJob& job) {
+  AnswerJob answer{job.name, job.condition, job.seed, job.folder, {}, {}, {}};
+  answer.options.compute = recipe.evaluate.compute;
+  answer.options.limit = recipe.evaluate.limit;
+  answer.options.max_new_tokens = recipe.evaluate.max_new_tokens;
+  answer.options.vectors = job.training.vectors;
+  answer.options.layers = job.training.layers;
+  return answer;
+}
+
+std::vector<Row> ask_further(const FoundIn& run, const Dataset& like, const std::vector<Example>& examples,
+                             const at::Tensor& vectors, const std::vector<TrainJob>& jobs, const fs::path& folder) {
+  Dataset dataset;
+  dataset.task = like.task;
+  dataset.info = like.info;
+  dataset.vectors = vectors;
+  dataset.examples = examples;
+  for (size_t i = 0; i < examples.size(); ++i) {
+    dataset.examples[i].split = Split::test;
+    if (vectors.defined()) dataset.examples[i].vector = static_cast<int64_t>(i);
+  }
+  save_dataset(dataset, folder / "dataset");
+  std::vector<AnswerJob> asked;
+  for (const TrainJob& job : jobs) {
+    asked.push_back(answer_job(run.recipe, job));
+    asked.back().options.limit = 0;
+  }
+  answer_side_by_side(asked, folder / "dataset", folder, run.workers);
+  std::vector<Row> rows;
+  for (const AnswerJob& job : asked) {
+    std::vector<Answer> answers = load_answers(answer_folder(folder, job) / "answers.jsonl");
+    const auto found = std::find_if(rows.begin(), rows.end(), [&](const Row& row) {
+      return row.explainer == job.explainer && row.condition == job.condition;
+    });
+    if (found != rows.end()) {
+      found->seeds.push_back(std::move(answers));
+    } else {
+      rows.push_back({job.explainer, job.condition, {std::move(answers)}});
+    }
+  }
+  return rows;
+}
+
+std::vector<Finding> findings_of(const FoundIn& run) {
+  std::vector<Finding> findings;
+  for (const auto& ask : {scaling_findings, projection_findings, noise_findings, reading_findings, where_from_findings,
+                          mixture_findings}) {
+    for (Finding& finding : ask(run)) findings.push_back(std::move(finding));
+  }
+  return findings;
+}
+
+std::string percent_shown(double value, double low, double high) {
+  const std::string range = interval(low, high);
+  return percent(value) + (range.empty() ? "" : " (" + range + ")");
+}
+
+std::string reached_words(double value, const Interval& interval, double first, double last,
+                          const std::function<std::string(double)>& shown) {
+  if (std::isnan(value)) return "–";
+  if (std::isinf(value)) return "not reached up to " + shown(last);
+  const auto end = [&](double x) { return std::isinf(x) ? std::string("not reached") : shown(x); };
+  std::string words = value <= first ? "at most " + shown(first) : shown(value);
+  if (!std::isnan(interval.low) && !std::isnan(interval.high)) {
+    words += fmt::format(" ({} to {})", end(interval.low), end(interval.high));
+  }
+  return words;
+}
+
+}  // namespace introspect
