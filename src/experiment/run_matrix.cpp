@@ -91,7 +91,12 @@ std::vector<std::optional<Recipe>> plan_targets(const MatrixRecipe& recipe, Matr
     const Recipe planned = plan_target(recipe, *result.task, found);
     recipes.emplace_back();
     try {
-      if (found.refused.empty()) make_data(planned, out / target.name, [](const std::string&) {});
+      if (found.refused.empty()) {
+        const Dataset made = make_data(planned, out / target.name, [](const std::string&) {});
+        for (const Split split : {Split::train, Split::test}) {
+          if (made.of(split).empty()) found.refused = fmt::format("its data set has no {} examples", split_name(split));
+        }
+      }
     } catch (const Error& error) {
       // that the folder holds work of other settings is no refusal: it is for the user to decide about
       const bool own_work = std::string_view(error.what()).starts_with("[run record]");

@@ -22,6 +22,7 @@ class Matrix : public testing::Test {
       config.d_model = width;
       world::write_model(folder_ / "models" / name, world::loud_model(config, 5));
     }
+    fs::copy(folder_ / "models/target", folder_ / "models/double");
   }
   // `top` stands above the models and one task; `more` behind them.
   fs::path recipe(const std::string& top = "", const std::string& more = "") const {
@@ -43,6 +44,9 @@ size_class = "another"
 [[model]]
 name = "wide"
 path = "../models/wide"
+[[model]]
+name = "double"
+path = "../models/double"
 [train]
 steps = 4
 validate_every = 2
@@ -74,17 +78,17 @@ TEST_F(Matrix, TasksAreGivenTheModelsAndTheSameTraining) {
       read_matrix_recipe(recipe("targets = [\"twin\", \"target\"]\n",
                                 "metric = \"exact_match\"\nas_explainer = { wide = { steps = 3 } }\n"
                                 "as_target = { twin = { dataset = { seed = 9 } } }\n"));
-  EXPECT_EQ(matrix.models.size(), 4u);
+  EXPECT_EQ(matrix.models.size(), 5u);
   ASSERT_EQ(matrix.tasks.size(), 1u);
   const MatrixTask& task = matrix.tasks[0];
   EXPECT_EQ(task.name, "patching");
   EXPECT_EQ(task.metric, "exact_match");
   EXPECT_EQ(task.targets, (std::vector<size_t>{1, 0}));
-  EXPECT_EQ(explainers_of(task, 1), (std::vector<size_t>{1, 0, 2, 3})) << "itself first";
+  EXPECT_EQ(explainers_of(task, 1), (std::vector<size_t>{1, 0, 2, 3, 4})) << "itself first";
   const Recipe cell = matrix_cell_recipe(matrix, task, 1, explainers_of(task, 1), {3});
   EXPECT_EQ(cell.target_name, "twin");
   EXPECT_EQ(cell.target, folder_ / "models/twin");
-  ASSERT_EQ(cell.explainers.size(), 4u);
+  ASSERT_EQ(cell.explainers.size(), 5u);
   EXPECT_EQ(cell.explainers[0].name, "self");
   EXPECT_EQ(cell.explainers[0].model, cell.target);
   EXPECT_EQ(cell.explainers[1].name, "target");
@@ -127,20 +131,21 @@ TEST_F(Matrix, RecipeErrors) {
 }
 
 TEST_F(Matrix, EveryExplainerOfEveryTarget) {
-  const fs::path file = recipe("targets = [\"target\", \"twin\", \"cousin\"]\n",
+  const fs::path file = recipe("targets = [\"target\", \"double\", \"twin\", \"cousin\"]\n",
                                "as_target = { cousin = { dataset = { style = \"chat\" } } }\n"
                                "[similarity]\ntokens = 3000\ndirections = 4\nexemplars = 3\n"
                                "[[similarity.text]]\nkind = \"statements\"\nfacts = \"../facts\"\n");
   const RunResult result = run(file, "out");
   EXPECT_TRUE(holds(said_, "refused: it has no chat template"));
+  EXPECT_TRUE(holds(said_, "refused: its data set has no test examples")) << "twin, as it happens";
   for (const char* made :
        {"patching/target/explainers/self-trained-seed1", "patching/target/explainers/twin-trained-seed1",
-        "patching/twin/explainers/wide-trained-seed1", "patching/target/similarity/wide", "patching/twin/scores"}) {
+        "patching/double/explainers/wide-trained-seed1", "patching/target/similarity/wide", "patching/double/scores"}) {
     EXPECT_EQ(read_json(folder_ / "out" / made / "run.json")["status"], "complete") << made;
   }
-  EXPECT_TRUE(fs::exists(folder_ / "out/patching/twin/explainers/wide-trained-seed1/projections.safetensors"));
+  EXPECT_TRUE(fs::exists(folder_ / "out/patching/double/explainers/wide-trained-seed1/projections.safetensors"));
   EXPECT_FALSE(fs::exists(folder_ / "out/patching/cousin/explainers"));
-  EXPECT_TRUE(fs::exists(folder_ / "out/patching/twin/report/report.html"));
+  EXPECT_TRUE(fs::exists(folder_ / "out/patching/double/report/report.html"));
 
   const std::string page = read_text(result.page), markdown = read_text(folder_ / "out/report/report.md");
   for (const char* words : {"Who explains whom?", "Privileged access", "introspect run matrix", "best floor",
@@ -152,17 +157,18 @@ TEST_F(Matrix, EveryExplainerOfEveryTarget) {
   // a line a cell, and the refused target's
   const std::string csv = read_text(folder_ / "out/report/matrix.csv");
   for (const char* row : {"patching,target,self,trained,", "patching,target,wide,trained,",
-                          "patching,twin,target,trained,", "patching,target,self,zero_vector,", "patching,cousin,"}) {
+                          "patching,double,target,trained,", "patching,target,self,zero_vector,", "patching,cousin,"}) {
     EXPECT_TRUE(holds(csv, row));
   }
-  // two targets by four explainers by three blocks, at most
+  // two targets by five explainers by three blocks, at most
   const std::string points = read_text(folder_ / "out/report/similarity.csv");
   const auto lines = std::count(points.begin(), points.end(), '\n');
   EXPECT_GT(lines, 8);
-  EXPECT_LE(lines, 1 + 2 * 4 * 3);
+  EXPECT_LE(lines, 1 + 2 * 5 * 3);
   EXPECT_TRUE(holds(points, "patching,target,target,1,"));
-  // the other of self's size is twin: wide is wider, cousin of another class by its recipe
-  EXPECT_TRUE(holds(markdown, "twin (validation loss"));
+  // others of self's size are twin and double: wide is wider, cousin of another class by its recipe
+  EXPECT_TRUE(holds(markdown, "(validation loss"));
+  EXPECT_FALSE(static_cast<bool>(holds(markdown, "wide (validation loss")));
   EXPECT_FALSE(static_cast<bool>(holds(markdown, "cousin (validation loss")));
 
   const RunResult again = run(file, "out");
