@@ -258,7 +258,9 @@ TrainedExplainer train_explainer(const fs::path& base_model, const std::vector<L
     result.was_complete = true;
     result.steps = json_get<int64_t>(made, "steps", label);
     result.answer_tokens = json_get<int64_t>(made, "answer_tokens", label);
-    if (made.at("validation_loss").is_number()) result.validation_loss = made.at("validation_loss").get<double>();
+    // JSON has no infinity, which is the loss of a data set without validation examples
+    const Json& loss = made.at("validation_loss");
+    result.validation_loss = loss.is_number() ? loss.get<double>() : std::numeric_limits<double>::infinity();
     if (t.self_consistency) {
       for (const Json& each : record.result("drift")) result.drift.push_back(parse_drift(each, label));
     }
