@@ -152,16 +152,16 @@ std::vector<std::string> answer(const std::vector<Examined>& examined) {
     const Examined& model = examined[i];
     const Share now = followed(model.dataset, {});
     const Difference difference = compare(now.clusters, start.clusters, {})[static_cast<size_t>(Metric::exact_match)];
-    const Score* stale = find_score(model.scores, "self", kBeforeTheChange, "content_match");
-    const Score* fresh = find_score(model.scores, "self", "trained", "content_match");
+    const Score* stale = find_score(model.scores, "self", kBeforeTheChange, "has_changed_f1");
+    const Score* fresh = find_score(model.scores, "self", "trained", "has_changed_f1");
     std::string text =
         fmt::format("\"{}\": wrong hints are followed in {}% of cases, {}% before ({} points, {}, {})", model.name,
                     percent(now.estimate.value), percent(start.estimate.value), signed_percent(difference.value),
                     signed_interval(difference.low, difference.high), p_value(difference.p));
     if (stale && fresh) {
       text += fmt::format(
-          "; of what it does now, an explainer from before the change names the answer in {}% of cases, one trained "
-          "anew in {}%",
+          "; whether a hint decides what it says now, an explainer from before the change tells with an F1 of {}, one "
+          "trained anew with {}",
           percent(stale->value), percent(fresh->value));
     }
     sentences.push_back(text + ".");

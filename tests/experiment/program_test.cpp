@@ -321,11 +321,20 @@ few_shot = 0
     check_scores(read_json(folder_ / "both" / task / "scores/scores.json"), {"self trained", "self joint"});
   }
   EXPECT_TRUE(holds(read_text(folder_ / "both/report/report.md"), "One explainer of all tasks against one for each"));
-  EXPECT_NE(run({"run", (folder_ / "recipes/both.toml").string(), (folder_ / "recipes/hints.toml").string(), "--out",
+  // beside a single task, as the demo in full has it: that task's part, and the comparison
+  const Outcome beside =
+      run({"run", (folder_ / "recipes/both.toml").string(), (folder_ / "recipes/hints.toml").string(), "--workers", "1",
+           "--out", (folder_ / "beside").string()});
+  ASSERT_EQ(beside.code, 0) << beside.error;
+  const std::string parts = read_text(folder_ / "beside/report/report.html");
+  for (const char* words : {"Right about what it was", "One explainer of all tasks against one for each"}) {
+    EXPECT_TRUE(holds(parts, words));
+  }
+  EXPECT_NE(run({"run", (folder_ / "recipes/both.toml").string(), (folder_ / "recipes/both.toml").string(), "--out",
                  (folder_ / "no").string()})
                 .code,
             0);
-  EXPECT_TRUE(holds(read_text(folder_ / "error"), "runs it, alone"));
+  EXPECT_TRUE(holds(read_text(folder_ / "error"), "two recipes of the kind joint"));
 }
 
 TEST_F(Program, ChangedSettingsInTheSameFolderAreAnError) {
