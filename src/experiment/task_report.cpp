@@ -85,8 +85,9 @@ ReportInput report_of(const Recipe& recipe, const TaskResult& result, const std:
   }
   input.scaling = scaling_points(recipe, result);
   for (const Finding& finding : result.findings) {
-    if (!finding.table.lines.empty()) input.findings.push_back(finding.table);
     const bool wanted = std::find(recipe.answer.begin(), recipe.answer.end(), finding.name) != recipe.answer.end();
+    // what the recipe asks stands in front of the scores, what it found besides among the other tables
+    if (!finding.table.lines.empty()) (wanted ? input.findings : input.tables).push_back(finding.table);
     if (wanted) input.answer.insert(input.answer.end(), finding.sentences.begin(), finding.sentences.end());
   }
   input.facts.insert(input.facts.end(), result.notes.begin(), result.notes.end());
