@@ -48,6 +48,16 @@ CurveFigure curves_of(const ReportInput& input, const std::string& metric) {
   return figure;
 }
 
+// "20.1 (14.7 to 26.1)" as the tables of scores show it: the interval small and below.
+std::string html_of_cell(const std::string& text) {
+  const size_t at = text.find(" (");
+  if (at == std::string::npos || !text.ends_with(")") || text.find(" to ", at) == std::string::npos) {
+    return escape_html(text);
+  }
+  return escape_html(text.substr(0, at)) + "<small>" + escape_html(text.substr(at + 2, text.size() - at - 3)) +
+         "</small>";
+}
+
 std::string html_of(const NamedTable& table) {
   std::string body = "<thead><tr>";
   for (const std::string& cell : table.head) body += "<th scope=\"col\">" + escape_html(cell) + "</th>";
@@ -55,8 +65,7 @@ std::string html_of(const NamedTable& table) {
   for (const std::vector<std::string>& line : table.lines) {
     body += "<tr>";
     for (size_t i = 0; i < line.size(); ++i) {
-      const std::string cell = escape_html(line[i]);
-      body += i == 0 ? "<th scope=\"row\">" + cell + "</th>" : "<td>" + cell + "</td>";
+      body += i == 0 ? "<th scope=\"row\">" + escape_html(line[i]) + "</th>" : "<td>" + html_of_cell(line[i]) + "</td>";
     }
     body += "</tr>\n";
   }

@@ -81,7 +81,7 @@ TEST(FeaturePage, DrawsTheScalingCurveAndShowsWhatWasFoundInFront) {
   EXPECT_TRUE(holds(html, "How little data is enough"));
   EXPECT_TRUE(holds(html, "class=\"point self\""));
   const std::string markdown = report_markdown(input);
-  EXPECT_LT(html.find("412 (300 to not reached)"), html.find("All scores"));
+  EXPECT_LT(html.find("412<small>300 to not reached</small>"), html.find("All scores"));
   EXPECT_TRUE(holds(markdown, "| self | 412 (300 to not reached) |"));
   EXPECT_TRUE(holds(markdown, "| self, exact match | 0.6 ("));
   EXPECT_TRUE(holds(markdown, "| 3 | 16 &lt;b&gt; |"));
