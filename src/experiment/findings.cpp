@@ -4,6 +4,7 @@
 #include "experiment/where_from.h"
 #include "explainer/answers.h"
 #include "report/row_names.h"
+#include "report/table.h"
 #include "report/words.h"
 
 #include <algorithm>
@@ -22,10 +23,7 @@ const Row* FoundIn::row(const std::string& explainer, const std::string& conditi
 
 const Score* FoundIn::score(const std::string& explainer, const std::string& condition,
                             const std::string& metric) const {
-  const auto found = std::find_if(result.scores.begin(), result.scores.end(), [&](const Score& each) {
-    return each.explainer == explainer && each.condition == condition && each.metric == metric && each.group == "all";
-  });
-  return found == result.scores.end() ? nullptr : &*found;
+  return find_score(result.scores, explainer, condition, metric);
 }
 
 std::string FoundIn::label(const std::string& explainer, const std::string& condition) const {
@@ -88,11 +86,6 @@ std::vector<Finding> findings_of(const FoundIn& run) {
     for (Finding& finding : ask(run)) findings.push_back(std::move(finding));
   }
   return findings;
-}
-
-std::string percent_shown(double value, double low, double high) {
-  const std::string range = interval(low, high);
-  return percent(value) + (range.empty() ? "" : " (" + range + ")");
 }
 
 std::string reached_words(double value, const Interval& interval, double first, double last,

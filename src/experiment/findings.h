@@ -67,8 +67,6 @@ std::vector<Row> ask_further(const FoundIn& run, const Dataset& like, const std:
 // How such a job is asked: with the vectors and layers that it was raised with.
 AnswerJob answer_job(const Recipe& recipe, const TrainJob& job);
 
-// "33.2 (29.1 to 37.4)".
-std::string percent_shown(double value, double low, double high);
 // Where a curve reaches something, between `first` and `last`: "53 (45 to 61)", "53 (45 to not reached)", "at most 50",
 // "not reached up to 80".
 std::string reached_words(double value, const Interval& interval, double first, double last,

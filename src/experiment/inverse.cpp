@@ -5,6 +5,7 @@
 #include "evaluate/scores.h"
 #include "experiment/answer_jobs.h"
 #include "experiment/collect_rows.h"
+#include "experiment/findings.h"
 #include "experiment/inverse_report.h"
 #include "experiment/own_labels.h"
 #include "experiment/recipe_tables.h"
@@ -25,11 +26,6 @@ namespace {
 
 constexpr const char* kCue = "Answer:";  // the target's answers stand in a data set as "Answer: B"
 
-const Json& table_of(const Json& json, const char* name, const std::string& label) {
-  if (!json.contains(name)) fail_usage("recipe", fmt::format("no table [{}] ({})", name, label));
-  return json.at(name);
-}
-
 Explanation parse_explanation(const std::string& name, const std::string& label) {
   if (name == "unchanged") return Explanation::unchanged;
   if (name == "changed") return Explanation::changed;
@@ -44,7 +40,7 @@ std::string folder_name(std::string name) {
 }
 
 Behaviour parse_behaviour(const Json& table, const Recipe& task, const std::string& label) {
-  check_keys_of(table, {"name", "explanation", "wordings", "train"}, "behaviour.", label);
+  check_keys(table, {"name", "explanation", "wordings", "train"}, "behaviour", label);
   Behaviour behaviour;
   behaviour.name = json_get<std::string>(table, "name", label);
   behaviour.explanation = parse_explanation(json_get<std::string>(table, "explanation", label), label);
@@ -82,6 +78,12 @@ Dataset relabelled(const fs::path& model_folder, const std::string& name, const 
     const Model model = load_model(model_folder);
     Dataset own = with_answers_of(model, Tokenizer::open(model_folder), dataset);
     own.info["target"] = name;
+    // counted for the target as it was
+    for (const char* of_the_target : {"hints", "gate", "target_accuracy", "no_answer"}) own.info.erase(of_the_target);
+    if (const size_t count = own.info.at("not_asked").size(); count > 0) {  // its tokenizer is the target's
+      fail("inverse", fmt::format("{}: got {} prompts of the target that it cannot be asked, expected none ({})", name,
+                                  count, model_folder.string()));
+    }
     save_dataset(own, folder);
     record.complete();
   }
@@ -102,50 +104,34 @@ FactsKnown facts_known(const fs::path& model_folder, const InverseRecipe& recipe
   return {known.at("facts").get<int64_t>(), known.at("statements").get<int64_t>(), known.at("options").get<int64_t>()};
 }
 
-// The model before or after, and all that is asked of it.
-struct Walk {
-  const InverseRecipe& recipe;
-  const RunOptions& options;
-  const std::function<void(const std::string&)>& say;
-
-  // Trains explainers of the model in `model`, asks them and `further` ones about it, and scores them all.
-  Examined examine(const std::string& name, const fs::path& model, const Dataset& dataset, const fs::path& out,
-                   const std::vector<TrainJob>& further, std::vector<TrainJob>& trained) const {
-    const Recipe& task = recipe.task;
-    const fs::path dataset_folder = out / "dataset";
-    for (const int64_t seed : task.evaluate.seeds) {
-      TrainJob job{"self",
-                   "trained",
-                   seed,
-                   model,
-                   out / "explainers" / fmt::format("self-seed{}", seed),
-                   task.variants.front().training};
-      job.training.seed = static_cast<uint64_t>(seed);
-      trained.push_back(std::move(job));
-    }
-    train_side_by_side(trained, dataset, dataset_folder, options.workers, "train", say);
-    std::vector<TrainJob> asked = trained;
-    asked.insert(asked.end(), further.begin(), further.end());
-    std::vector<AnswerJob> jobs;
-    for (const TrainJob& each : asked) {
-      AnswerJob job{each.name, each.condition, each.seed, each.folder, {}, {}, {}};
-      job.options.compute = task.evaluate.compute;
-      job.options.limit = task.evaluate.limit;
-      job.options.max_new_tokens = task.evaluate.max_new_tokens;
-      answer_step(job, dataset_folder, answer_folder(out, job));
-      jobs.push_back(std::move(job));
-    }
-    Examined examined;
-    examined.name = name;
-    examined.dataset = limited(dataset, task.evaluate.limit);
-    const std::vector<Row> rows = collect_rows(task, jobs, examined.dataset, nullptr, out);
-    std::vector<RunInput> inputs{{"dataset", dataset_folder}};
-    for (const AnswerJob& job : jobs) inputs.push_back({job.condition, answer_folder(out, job)});
-    examined.scores = evaluate_step(examined.dataset, rows, task.json.at("evaluate"), inputs, out / "scores");
-    examined.facts = facts_known(model, recipe, out / "facts");
-    return examined;
+// Trains explainers of the model in `model`, asks them and `further` ones about it, and scores them all.
+Examined examine(const InverseRecipe& recipe, const RunOptions& options,
+                 const std::function<void(const std::string&)>& say, const std::string& name, const fs::path& model,
+                 const Dataset& dataset, const fs::path& out, const std::vector<TrainJob>& further,
+                 std::vector<TrainJob>& trained) {
+  const Recipe& task = recipe.task;
+  const fs::path dataset_folder = out / "dataset";
+  for (const int64_t seed : task.evaluate.seeds) {
+    const fs::path folder = out / "explainers" / fmt::format("self-seed{}", seed);
+    TrainJob job{"self", "trained", seed, model, folder, task.variants.front().training};
+    job.training.seed = static_cast<uint64_t>(seed);
+    trained.push_back(std::move(job));
   }
-};
+  train_side_by_side(trained, dataset, dataset_folder, options.workers, "train", say);
+  std::vector<AnswerJob> jobs;
+  for (const TrainJob& job : trained) jobs.push_back(answer_job(task, job));
+  for (const TrainJob& job : further) jobs.push_back(answer_job(task, job));
+  answer_side_by_side(jobs, dataset_folder, out, options.workers);
+  Examined examined;
+  examined.name = name;
+  examined.dataset = limited(dataset, task.evaluate.limit);
+  const std::vector<Row> rows = collect_rows(task, jobs, examined.dataset, nullptr, out);
+  std::vector<RunInput> inputs{{"dataset", dataset_folder}};
+  for (const AnswerJob& job : jobs) inputs.push_back({job.condition, answer_folder(out, job)});
+  examined.scores = evaluate_step(examined.dataset, rows, task.json.at("evaluate"), inputs, out / "scores");
+  examined.facts = facts_known(model, recipe, out / "facts");
+  return examined;
+}
 
 }  // namespace
 
@@ -180,7 +166,7 @@ InverseRecipe read_inverse_recipe(const fs::path& path) {
   const std::string label = path.string();
   const Json json = read_toml(path);
   const fs::path base = path.parent_path();
-  check_keys_of(json, {"kind", "title", "question", "weak", "task", "behaviour", "side_effects"}, "", label);
+  check_keys(json, {"kind", "title", "question", "weak", "task", "behaviour", "side_effects"}, "", label);
   InverseRecipe recipe;
   recipe.path = path;
   recipe.title = json_get<std::string>(json, "title", label);
@@ -188,7 +174,7 @@ InverseRecipe read_inverse_recipe(const fs::path& path) {
   recipe.weak = json_get_or<std::vector<std::string>>(json, "weak", {}, label);
 
   const Json& task = table_of(json, "task", label);
-  check_keys_of(task, {"recipe", "changes"}, "task.", label);
+  check_keys(task, {"recipe", "changes"}, "task", label);
   fs::path task_path;
   Json made = task_json(task, base, label, task_path);
   const auto refuse = [&](const std::string& got) {
@@ -211,7 +197,7 @@ InverseRecipe read_inverse_recipe(const fs::path& path) {
     }
   }
   const Json& side_effects = table_of(json, "side_effects", label);
-  check_keys_of(side_effects, {"facts", "limit"}, "side_effects.", label);
+  check_keys(side_effects, {"facts", "limit"}, "side_effects", label);
   recipe.facts = absolute_path(json_get<std::string>(side_effects, "facts", label), base);
   recipe.facts_limit = json_get_or<int64_t>(side_effects, "limit", recipe.facts_limit, label);
   return recipe;
@@ -219,12 +205,12 @@ InverseRecipe read_inverse_recipe(const fs::path& path) {
 
 RunResult run_inverse(const InverseRecipe& recipe, const fs::path& out, const RunOptions& options,
                       const std::function<void(const std::string&)>& say) {
-  const Walk walk{recipe, options, say};
   const fs::path before = out / "before";
   const Dataset dataset = make_data(recipe.task, before, say);
   say(fmt::format("\n{} as it is", recipe.task.target_name));
   std::vector<TrainJob> first;
-  std::vector<Examined> examined{walk.examine(recipe.task.target_name, recipe.task.target, dataset, before, {}, first)};
+  std::vector<Examined> examined{
+      examine(recipe, options, say, recipe.task.target_name, recipe.task.target, dataset, before, {}, first)};
   for (TrainJob& job : first) job.condition = kBeforeTheChange;
 
   for (const Behaviour& behaviour : recipe.behaviours) {
@@ -245,7 +231,7 @@ RunResult run_inverse(const InverseRecipe& recipe, const fs::path& out, const Ru
     train_side_by_side(change, lesson, folder / "lesson", options.workers, "change", say);
     const Dataset now = relabelled(folder / "model", behaviour.name, dataset, before / "dataset", folder / "dataset");
     std::vector<TrainJob> own;
-    examined.push_back(walk.examine(behaviour.name, folder / "model", now, folder, first, own));
+    examined.push_back(examine(recipe, options, say, behaviour.name, folder / "model", now, folder, first, own));
     examined.back().wordings = behaviour.wordings;
   }
   RunOptions head = options;

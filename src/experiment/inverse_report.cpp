@@ -2,6 +2,7 @@
 
 #include "evaluate/metrics.h"
 #include "evaluate/statistics.h"
+#include "report/table.h"
 #include "report/words.h"
 
 #include <algorithm>
@@ -41,7 +42,7 @@ Share share_of(const Dataset& dataset, const About& about, const Holds& holds) {
 
 std::string shown(const Share& share) {
   const Estimate& e = share.estimate;
-  return fmt::format("{} ({})", percent(e.value), interval(e.low, e.high));
+  return percent_shown(e.value, e.low, e.high);
 }
 
 bool wrong_hint(const Example& example) {
@@ -97,7 +98,7 @@ NamedTable behaviour_table(const std::vector<Examined>& examined) {
 std::string known(int64_t right, int64_t asked) {
   const double share = static_cast<double>(right) / static_cast<double>(asked);
   const auto [low, high] = share_interval(share, asked);
-  return fmt::format("{} ({})", percent(share), interval(low, high));
+  return percent_shown(share, low, high);
 }
 
 NamedTable side_effects(const std::vector<Examined>& examined) {
@@ -108,19 +109,6 @@ NamedTable side_effects(const std::vector<Examined>& examined) {
                            known(model.facts.options, model.facts.facts), count(model.facts.facts)});
   }
   return table;
-}
-
-const Score* find_score(const std::vector<Score>& scores, const std::string& explainer, const std::string& condition,
-                        const std::string& metric) {
-  for (const Score& score : scores) {
-    if (score.explainer == explainer && score.condition == condition && score.metric == metric && score.group == "all")
-      return &score;
-  }
-  return nullptr;
-}
-
-std::string score_cell(const Score* score) {
-  return score ? fmt::format("{} ({})", percent(score->value), interval(score->low, score->high)) : "–";
 }
 
 NamedTable truth_table(const std::vector<Examined>& examined) {
@@ -137,8 +125,8 @@ NamedTable truth_table(const std::vector<Examined>& examined) {
       const Score* content = find_score(model.scores, explainer, condition, "content_match");
       if (!content) continue;
       const Score* changed = find_score(model.scores, explainer, condition, "content_on_changed");
-      table.lines.push_back({model.name, label, score_cell(content), score_cell(changed),
-                             score_cell(find_score(model.scores, explainer, condition, "has_changed_f1")),
+      table.lines.push_back({model.name, label, score_shown(content), score_shown(changed),
+                             score_shown(find_score(model.scores, explainer, condition, "has_changed_f1")),
                              count(content->n), changed ? count(changed->n) : "0"});
     }
   }
@@ -178,14 +166,19 @@ std::vector<ReportInput> inverse_parts(const InverseRecipe& recipe, const std::v
   first.title = "Before and after";
   first.answer = answer(examined);
   first.tables = {behaviour_table(examined), side_effects(examined), truth_table(examined)};
-  const ExplainerTraining& change = recipe.behaviours.front().training;
   first.facts = {{"target", recipe.task.target_name},
                  {"prompts",
                   "all with a hint, in their own proportion; changed on the train split, counted on the test split, "
                   "which shares no question with it"},
-                 {"the change", fmt::format("{} steps of {} prompts ({})", change.steps, change.batch,
-                                            change.method == TrainMethod::lora ? "LoRA" : "all weights")},
                  {"tests", "paired permutation tests on the same prompts, whole clusters swapped"}};
+  for (const Behaviour& each : recipe.behaviours) {
+    const ExplainerTraining& change = each.training;
+    first.facts.push_back(
+        {each.name,
+         fmt::format("{} of {} prompts a step ({})",
+                     change.steps > 0 ? plural(change.steps, "step") : fmt::format("{:g} epochs", change.epochs),
+                     change.batch, change.method == TrainMethod::lora ? "LoRA" : "all weights")});
+  }
   first.weak = recipe.weak;
   first.command = command;
   first.settings = {{"recipe", recipe.path.filename().string()}};

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "experiment/recipe_tables.h"
 #include "report/row_names.h"
+#include "report/table.h"
 #include "report/task_words.h"
 #include "report/words.h"
 
@@ -30,19 +31,6 @@ Recipe task_recipe(const Json& table, const Json& train, const Json& evaluate, c
   return parse_recipe(json, path);
 }
 
-const Score* find_score(const TaskResult& result, const std::string& condition, const std::string& metric) {
-  for (const Score& score : result.scores) {
-    if (score.explainer == "self" && score.condition == condition && score.metric == metric && score.group == "all") {
-      return &score;
-    }
-  }
-  return nullptr;
-}
-
-std::string with_interval(const Score& score) {
-  return fmt::format("{} ({})", percent(score.value), interval(score.low, score.high));
-}
-
 // Joint against single, a line for each headline metric of each task.
 NamedTable joint_table(const std::vector<Recipe>& tasks, const std::vector<TaskResult>& results) {
   NamedTable table{"One explainer of all tasks against one for each",
@@ -53,10 +41,11 @@ NamedTable joint_table(const std::vector<Recipe>& tasks, const std::vector<TaskR
     metrics.push_back("exact_match");
     std::set<std::string> shown;
     for (const std::string& metric : metrics) {
-      const Score *single = find_score(results[i], "trained", metric), *joint = find_score(results[i], kJoint, metric);
+      const Score *single = find_score(results[i].scores, "self", "trained", metric),
+                  *joint = find_score(results[i].scores, "self", kJoint, metric);
       if (!single || !joint || !shown.insert(metric).second) continue;
-      table.lines.push_back({task_title(tasks[i].kind, ""), metric_label(metric), with_interval(*single),
-                             with_interval(*joint),
+      table.lines.push_back({task_title(tasks[i].kind, ""), metric_label(metric), score_shown(single),
+                             score_shown(joint),
                              fmt::format("{} ({})", signed_percent(joint->difference_to_self),
                                          signed_interval(joint->difference_low, joint->difference_high)),
                              p_value(joint->p_against_self).substr(2), std::to_string(joint->n),
@@ -70,7 +59,8 @@ std::vector<std::string> joint_answer(const std::vector<Recipe>& tasks, const st
   std::vector<std::string> sentences;
   for (size_t i = 0; i < tasks.size(); ++i) {
     const std::string metric = words_of(task_of(tasks[i].kind)).headline_metrics.front();
-    const Score *single = find_score(results[i], "trained", metric), *joint = find_score(results[i], kJoint, metric);
+    const Score *single = find_score(results[i].scores, "self", "trained", metric),
+                *joint = find_score(results[i].scores, "self", kJoint, metric);
     if (!single || !joint) continue;
     const bool shown = joint->p_against_self < 0.05;
     sentences.push_back(fmt::format(
@@ -115,11 +105,11 @@ JointRecipe read_joint_recipe(const fs::path& path) {
   const std::string label = path.string();
   const Json json = read_toml(path);
   const fs::path base = path.parent_path();
-  check_keys_of(json, {"kind", "title", "question", "weak", "target", "task", "train", "evaluate"}, "", label);
+  check_keys(json, {"kind", "title", "question", "weak", "target", "task", "train", "evaluate"}, "", label);
   for (const char* key : {"target", "task", "train", "evaluate"}) {
     if (!json.contains(key)) fail_usage("recipe", fmt::format("no table [{}] ({})", key, label));
   }
-  check_keys_of(json.at("target"), {"model"}, "target.", label);
+  check_keys(json.at("target"), {"model"}, "target", label);
   JointRecipe recipe;
   recipe.path = path;
   recipe.title = json_get<std::string>(json, "title", label);
@@ -130,7 +120,7 @@ JointRecipe read_joint_recipe(const fs::path& path) {
   if (train.contains("replay_text")) make_texts_absolute(train.at("replay_text"), base);
   std::set<std::string> kinds;
   for (const Json& table : json.at("task")) {
-    check_keys_of(table, {"recipe", "weight", "changes"}, "task.", label);
+    check_keys(table, {"recipe", "weight", "changes"}, "task", label);
     recipe.tasks.push_back(task_recipe(table, train, json.at("evaluate"), target, base, label));
     recipe.weights.push_back(json_get_or<double>(table, "weight", 1, label));
     if (!(recipe.weights.back() > 0)) {

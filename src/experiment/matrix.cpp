@@ -32,7 +32,7 @@ std::vector<MatrixModel> parse_models(const Json& json, const std::vector<Matrix
                                       const fs::path& base, const std::string& label) {
   std::vector<MatrixModel> models;
   for (const Json& table : json) {
-    check_keys_of(table, {"name", "path", "pretrain", "step", "size_class"}, "model.", label);
+    check_keys(table, {"name", "path", "pretrain", "step", "size_class"}, "model", label);
     MatrixModel model;
     model.name = json_get<std::string>(table, "name", label);
     check_name(model.name, "model.name", label);
@@ -115,8 +115,8 @@ std::string parse_metric(const Json& table, const std::string& kind, const std::
 
 MatrixTask parse_task(const Json& table, const Json& json, const MatrixRecipe& recipe, const MatrixTask& all,
                       const std::string& label) {
-  check_keys_of(table, {"recipe", "name", "targets", "explainers", "metric", "changes", "as_target", "as_explainer"},
-                "task.", label);
+  check_keys(table, {"recipe", "name", "targets", "explainers", "metric", "changes", "as_target", "as_explainer"},
+             "task.", label);
   const fs::path base = recipe.path.parent_path();
   MatrixTask task;
   task.json = task_json(table, base, label, task.path);
@@ -181,10 +181,10 @@ MatrixRecipe read_matrix_recipe(const fs::path& path) {
   const std::string label = path.string();
   const Json json = read_toml(path);
   const fs::path base = path.parent_path();
-  check_keys_of(json,
-                {"kind", "title", "question", "weak", "targets", "explainers", "transfer", "model", "pretrain", "task",
-                 "train", "evaluate", "projection", "similarity"},
-                "", label);
+  check_keys(json,
+             {"kind", "title", "question", "weak", "targets", "explainers", "transfer", "model", "pretrain", "task",
+              "train", "evaluate", "projection", "similarity"},
+             "", label);
   for (const char* key : {"model", "task"}) {
     if (!json.contains(key)) fail_usage("recipe", fmt::format("no table [[{}]] ({})", key, label));
   }
@@ -198,7 +198,7 @@ MatrixRecipe read_matrix_recipe(const fs::path& path) {
     recipe.similarity = parse_similarity_settings(json.at("similarity"), label, base);
   }
   for (const Json& table : json.value("pretrain", Json::array())) {
-    check_keys_of(table, {"name", "recipe"}, "pretrain.", label);
+    check_keys(table, {"name", "recipe"}, "pretrain", label);
     MatrixPretraining each{json_get<std::string>(table, "name", label),
                            absolute_path(json_get<std::string>(table, "recipe", label), base)};
     check_name(each.name, "pretrain.name", label);

@@ -20,15 +20,6 @@ std::string size_of(const MatrixModel& model) {
   return fmt::format("{} layers of width {}", config.layers, config.d_model);
 }
 
-const Score* find_score(const MatrixTarget& found, const std::string& explainer, const std::string& condition,
-                        const std::string& metric) {
-  for (const Score& score : found.result.scores) {
-    if (score.explainer == explainer && score.condition == condition && score.metric == metric && score.group == "all")
-      return &score;
-  }
-  return nullptr;
-}
-
 MatrixCell cell_of(const Score& score) {
   MatrixCell cell;
   cell.value = score.value;
@@ -90,7 +81,7 @@ MatrixTable score_matrix(const MatrixRecipe& recipe, const MatrixTaskResult& res
     for (const size_t each : columns) {
       MatrixCell cell;
       const auto left_out = found.left_out.find(each);
-      const Score* score = find_score(found, row_of(recipe, found, each), "trained", task.metric);
+      const Score* score = find_score(found.result.scores, row_of(recipe, found, each), "trained", task.metric);
       if (!found.refused.empty()) {
         cell.words = line.cells.empty() ? "refused: " + found.refused : "refused";
       } else if (left_out != found.left_out.end()) {
@@ -124,7 +115,7 @@ Privilege privilege_of(const MatrixRecipe& recipe, const MatrixTask& task, const
   Privilege made;
   made.task = &task;
   made.target = recipe.model(found.target).name;
-  made.self = find_score(found, "self", "trained", task.metric);
+  made.self = find_score(found.result.scores, "self", "trained", task.metric);
   if (!made.self) {
     made.why = found.refused.empty() ? "it was not asked itself" : "refused";
     return made;
@@ -138,7 +129,7 @@ Privilege privilege_of(const MatrixRecipe& recipe, const MatrixTask& task, const
     if (!made.other.empty() && loss->second >= made.validation_loss) continue;
     made.other = name;
     made.validation_loss = loss->second;
-    made.best = find_score(found, name, "trained", task.metric);
+    made.best = find_score(found.result.scores, name, "trained", task.metric);
   }
   if (!made.best) made.why = "no other explainer of its size (" + size + ") with a validation loss";
   return made;
@@ -161,11 +152,6 @@ std::vector<Privilege> privileges(const MatrixRecipe& recipe, const std::vector<
   return all;
 }
 
-std::string with_interval(const Score& score) {
-  const std::string range = interval(score.low, score.high);
-  return percent(score.value) + (range.empty() ? "" : " (" + range + ")");
-}
-
 std::string plain_p(double p) {
   const std::string words = p_value(p);
   return words.size() > 2 ? words.substr(2) : "–";
@@ -179,13 +165,13 @@ NamedTable privilege_table(const std::vector<Privilege>& all) {
   for (const Privilege& each : all) {
     const std::string name = each.task->name + ", " + each.target;
     if (!each.best) {
-      table.lines.push_back({name, metric_label(each.task->metric), each.self ? with_interval(*each.self) : "–",
-                             each.why, "–", "–", "–", "–", "–", "–", "–"});
+      table.lines.push_back(
+          {name, metric_label(each.task->metric), score_shown(each.self), each.why, "–", "–", "–", "–", "–", "–", "–"});
       continue;
     }
-    table.lines.push_back({name, metric_label(each.task->metric), with_interval(*each.self),
+    table.lines.push_back({name, metric_label(each.task->metric), score_shown(each.self),
                            fmt::format("{} (validation loss {:.3f})", each.other, each.validation_loss),
-                           with_interval(*each.best),
+                           score_shown(each.best),
                            fmt::format("{} ({})", signed_percent(-each.best->difference_to_self),
                                        signed_interval(-each.best->difference_high, -each.best->difference_low)),
                            plain_p(each.best->p_against_self), plain_p(each.p_holm), count(each.best->n),
@@ -212,11 +198,10 @@ std::vector<std::string> privilege_sentences(const std::vector<Privilege>& all) 
                   tested, better, worse));
   for (const Privilege& each : all) {
     if (!each.best) continue;
-    sentences.push_back(fmt::format("{}, {}: self {}%, {} {}%, privileged access {} points ({}, {}).", each.task->name,
-                                    each.target, with_interval(*each.self), each.other, with_interval(*each.best),
-                                    signed_percent(-each.best->difference_to_self),
-                                    signed_interval(-each.best->difference_high, -each.best->difference_low),
-                                    p_value(each.best->p_against_self)));
+    sentences.push_back(fmt::format(
+        "{}, {}: self {}%, {} {}%, privileged access {} points ({}, {}).", each.task->name, each.target,
+        score_shown(each.self), each.other, score_shown(each.best), signed_percent(-each.best->difference_to_self),
+        signed_interval(-each.best->difference_high, -each.best->difference_low), p_value(each.best->p_against_self)));
   }
   return sentences;
 }

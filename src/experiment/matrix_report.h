@@ -40,9 +40,6 @@ ReportInput matrix_part(const MatrixRecipe& recipe, const std::vector<MatrixTask
 OwnSection transfer_section(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results);
 std::vector<std::string> transfer_sentences(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results);
 
-// Null if there is none.
-const Score* find_score(const MatrixTarget& found, const std::string& explainer, const std::string& condition,
-                        const std::string& metric);
 MatrixCell cell_of(const Score& score);
 
 // One line a cell: task, target, explainer (or floor), what it is, score, test against self, validation loss, remark.

@@ -2,6 +2,7 @@
 #include "base/error.h"
 #include "dataset/label_noise.h"
 #include "experiment/findings.h"
+#include "report/table.h"
 #include "report/words.h"
 
 #include <algorithm>
@@ -108,10 +109,6 @@ std::string share_shown(double share) {
   return fmt::format("{:.0f}%", 100 * share);
 }
 
-std::string shown(const Score* score) {
-  return score ? percent_shown(score->value, score->low, score->high) : "–";
-}
-
 // One kind of noise: a line of the table for each share, and a sentence.
 void add_series(const FoundIn& run, const Series& series, Finding& finding) {
   constexpr Metric exact = Metric::exact_match;
@@ -168,8 +165,9 @@ void add_series(const FoundIn& run, const Series& series, Finding& finding) {
     finding.table.lines.push_back({fmt::format("{}, {}, {}", run.label(series.explainer, "trained"),
                                                kind_words(series.noise), share_shown(level.share)),
                                    fmt::format("{} of {}", replaced, count(train)),
-                                   shown(run.score(series.explainer, level.condition, "exact_match")), shown(nearest),
-                                   systematic, percent_shown(repeats.value, repeats.low, repeats.high),
+                                   score_shown(run.score(series.explainer, level.condition, "exact_match")),
+                                   score_shown(nearest), systematic,
+                                   percent_shown(repeats.value, repeats.low, repeats.high),
                                    percent_shown(right.value, right.low, right.high), count(std::ssize(items))});
   }
   if (shares.size() < 2) return;
@@ -194,8 +192,8 @@ void add_series(const FoundIn& run, const Series& series, Finding& finding) {
                   "Of {} examples "
                   "that it was taught wrongly it repeats the wrong label more often than it says the truth {}.",
                   kind_words(series.noise), share_shown(middle->share), series.explainer,
-                  shown(run.score(series.explainer, middle->condition, "exact_match")),
-                  shown(run.score(series.explainer, "trained", "exact_match")), count(std::ssize(items)),
+                  score_shown(run.score(series.explainer, middle->condition, "exact_match")),
+                  score_shown(run.score(series.explainer, "trained", "exact_match")), count(std::ssize(items)),
                   std::isinf(turns) ? "at none of the shares up to " + share_shown(shares.back())
                                     : "from a share of " + where + " on"));
 }

@@ -7,6 +7,7 @@
 #include "explainer/explainer.h"
 #include "explainer/simulation.h"
 #include "report/row_names.h"
+#include "report/table.h"
 #include "report/words.h"
 
 #include <set>
@@ -18,18 +19,6 @@
 namespace introspect {
 
 namespace {
-
-std::string shown(const Score& score) {
-  const std::string range = interval(score.low, score.high);
-  return percent(score.value) + (range.empty() ? "" : " (" + range + ")");
-}
-
-const Score* find_score(const std::vector<Score>& scores, const std::string& metric) {
-  for (const Score& score : scores) {
-    if (score.metric == metric && score.group == "all") return &score;
-  }
-  return nullptr;
-}
 
 void add_drift(const TrainJob& job, NamedTable& table) {
   const fs::path file = job.folder / "run.json";
@@ -52,7 +41,11 @@ Dataset with_answers_of(const Model& model, const Tokenizer& tokenizer, const Da
   for (const Example& example : dataset.examples) all.push_back(&example);
   const std::vector<OwnAnswers> own = own_answers(model, tokenizer, dataset, all);
   Dataset moved = dataset;
-  for (size_t i = 0; i < all.size(); ++i) moved.examples[i] = with_own_answers(*all[i], own[i]);
+  moved.info["not_asked"] = Json::array();
+  for (size_t i = 0; i < all.size(); ++i) {
+    moved.examples[i] = with_own_answers(*all[i], own[i]);
+    if (!own[i].asked) moved.info["not_asked"].push_back(all[i]->id);
+  }
   return moved;
 }
 
@@ -90,12 +83,15 @@ std::vector<NamedTable> self_consistency_tables(const std::vector<TrainJob>& job
     int64_t differ = 0;
     const std::vector<const Example*> test = scored.of(Split::test);
     for (size_t i = 0; i < test.size(); ++i) differ += test[i]->answer != moved.examples[i].answer;
+    const size_t not_asked = moved.info.at("not_asked").size();
     for (const char* metric : {"content_on_changed", "content_on_unchanged", "has_changed_f1", "exact_match"}) {
-      const Score *old = find_score(was, metric), *now = find_score(is, metric);
+      const Score *old = find_score(was, job.name, job.condition, metric),
+                  *now = find_score(is, job.name, job.condition, metric);
       if (!old || !now) continue;
-      truth.lines.push_back({row_name(job.name, job.condition, "ablation").label, metric_label(metric), shown(*old),
-                             std::to_string(old->n), shown(*now), std::to_string(now->n),
-                             fmt::format("{} of {}", differ, test.size())});
+      truth.lines.push_back({row_name(job.name, job.condition, "ablation").label, metric_label(metric),
+                             score_shown(old), std::to_string(old->n), score_shown(now), std::to_string(now->n),
+                             fmt::format("{} of {}{}", differ, test.size(),
+                                         not_asked > 0 ? fmt::format(", {} not asked", not_asked) : std::string())});
     }
   }
   if (drift.lines.empty()) return {};

@@ -13,7 +13,8 @@
 
 namespace introspect {
 
-// The examples of an ablation data set with the answers that `model` itself gives to their prompts.
+// The examples of an ablation data set with the answers that `model` itself gives to their prompts. Those that it
+// cannot be asked keep theirs; info["not_asked"] has their ids.
 Dataset with_answers_of(const Model& model, const Tokenizer& tokenizer, const Dataset& dataset);
 // The test examples of an ablation data set with the answers that the explainer in `explainer` itself gives now.
 Dataset own_labels(const fs::path& explainer, const Dataset& dataset);

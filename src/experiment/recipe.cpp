@@ -5,6 +5,7 @@
 #include "experiment/inverse.h"
 #include "experiment/joint.h"
 #include "experiment/matrix.h"
+#include "experiment/recipe_tables.h"
 #include "sae/train.h"
 #include "train/corpus.h"
 #include "train/pretrain.h"
@@ -17,23 +18,6 @@
 namespace introspect {
 
 namespace {
-
-void check_keys(const Json& table, const std::set<std::string>& known, const std::string& name,
-                const std::string& label) {
-  if (!table.is_object()) fail_usage("recipe", fmt::format("[{}] is no table ({})", name, label));
-  for (const auto& [key, value] : table.items()) {
-    if (known.contains(key)) continue;
-    std::string names;
-    for (const std::string& each : known) names += (names.empty() ? "" : ", ") + each;
-    fail_usage("recipe", fmt::format("unknown key '{}{}{}', expected one of {} ({})", name, name.empty() ? "" : ".",
-                                     key, names, label));
-  }
-}
-
-const Json& table_of(const Json& json, const char* name, const std::string& label) {
-  if (!json.contains(name)) fail_usage("recipe", fmt::format("no table [{}] ({})", name, label));
-  return json.at(name);
-}
 
 fs::path path_of(const Json& table, const char* key, const fs::path& base, const std::string& label) {
   const fs::path path = json_get<std::string>(table, key, label);

@@ -21,14 +21,19 @@ void make_texts_absolute(Json& tables, const fs::path& base) {
   }
 }
 
-void check_keys_of(const Json& table, const std::set<std::string>& known, const std::string& name,
-                   const std::string& label) {
+void check_keys(const Json& table, const std::set<std::string>& known, const std::string& name,
+                const std::string& label) {
+  if (!table.is_object()) fail_usage("recipe", fmt::format("[{}] is no table ({})", name, label));
   for (const auto& [key, value] : table.items()) {
-    if (!known.contains(key)) {
-      fail_usage("recipe",
-                 fmt::format("unknown key '{}{}', expected one of {} ({})", name, key, fmt::join(known, ", "), label));
-    }
+    if (known.contains(key)) continue;
+    fail_usage("recipe", fmt::format("unknown key '{}{}{}', expected one of {} ({})", name, name.empty() ? "" : ".",
+                                     key, fmt::join(known, ", "), label));
   }
+}
+
+const Json& table_of(const Json& json, const char* name, const std::string& label) {
+  if (!json.contains(name)) fail_usage("recipe", fmt::format("no table [{}] ({})", name, label));
+  return json.at(name);
 }
 
 Json task_json(const Json& table, const fs::path& base, const std::string& label, fs::path& path) {

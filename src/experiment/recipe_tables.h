@@ -1,4 +1,4 @@
-// What recipes that are put together of others (joint.h, matrix.h) read alike.
+// What recipes of every kind read alike.
 #pragma once
 
 #include "base/json.h"
@@ -16,9 +16,12 @@ std::string absolute_path(const std::string& path, const fs::path& base);
 // so that a recipe elsewhere can have them.
 void make_texts_absolute(Json& tables, const fs::path& base);
 
-// Throws Error naming the keys there are. `name`: of the table with a dot ("task."), or empty.
-void check_keys_of(const Json& table, const std::set<std::string>& known, const std::string& name,
-                   const std::string& label);
+// Throws Error for what is no table, and for a key that is not known, naming those that are. `name`: of the table, or
+// empty.
+void check_keys(const Json& table, const std::set<std::string>& known, const std::string& name,
+                const std::string& label);
+// Throws Error if there is none.
+const Json& table_of(const Json& json, const char* name, const std::string& label);
 
 // The recipe that a [[task]] table names, with its `changes` merged in, without what asks other questions of it:
 // search, variants, generalisation and transfers. `path` becomes where it lies.

@@ -151,9 +151,9 @@ std::vector<RehearsedPart> reckon(const Recipe& full, const Recipe& small, const
   parts.push_back(part_of(
       "training", out / "explainers",
       training.steps > 0 ? static_cast<double>(training.steps) / kSteps : std::numeric_limits<double>::quiet_NaN(),
-      training.steps > 0
-          ? fmt::format("{} steps for {}, {} seeds for 1", training.steps, kSteps, full.evaluate.seeds.size())
-          : fmt::format("{:g} epochs for {} steps", training.epochs, kSteps),
+      training.steps > 0 ? fmt::format("{} steps for {}, {:g} trainings for {:g}", training.steps, kSteps,
+                                       trainings(full), trainings(small))
+                         : fmt::format("{:g} epochs for {} steps", training.epochs, kSteps),
       repeats));
   const double answers =
       ratio(full.evaluate.limit, kAnswers) * static_cast<double>(full.evaluate.max_new_tokens) / kTokens;
@@ -163,6 +163,15 @@ std::vector<RehearsedPart> reckon(const Recipe& full, const Recipe& small, const
                               : fmt::format("{} answers of up to {} tokens for {} of {}", full.evaluate.limit,
                                             full.evaluate.max_new_tokens, kAnswers, kTokens),
                           repeats));
+  if (full.simulator) {
+    parts.push_back(part_of("simulator", out / "simulator",
+                            static_cast<double>(full.simulator->training.fine_tuning.steps) / kSteps,
+                            fmt::format("{} steps for {}", full.simulator->training.fine_tuning.steps, kSteps)));
+  }
+  if (!full.transfers.empty()) {
+    parts.push_back(
+        {"transfers", std::ssize(full.transfers), 0, std::numeric_limits<double>::quiet_NaN(), "not rehearsed"});
+  }
   return parts;
 }
 

@@ -17,9 +17,9 @@ namespace introspect {
 Recipe rehearsal_of(const Recipe& recipe);
 
 // What a part of the rehearsal took, and what that part of the recipe comes to in proportion. Answers end before their
-// longest, are given many at once, and not every row has every seed: an upper bound, the looser the smaller the model.
+// longest, are given many at once, and not every row has every seed: reckoned high, the more so the smaller the model.
 struct RehearsedPart {
-  std::string name;        // "data set", "training", "answers"
+  std::string name;        // "data set", "training", "answers"; "transfers" are named, not rehearsed
   int64_t folders = 0;     // steps in the sense of run.h: data sets, trainings, rows
   double seconds = 0;      // of the rehearsal
   double real = 0;         // seconds of the recipe; NaN where the recipe takes all that there is

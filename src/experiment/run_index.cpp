@@ -62,12 +62,6 @@ void add_run(const fs::path& root, const fs::path& folder, FoundRuns& found) {
   }
 }
 
-std::string shown(const Score* score) {
-  if (!score || std::isnan(score->value)) return "–";
-  const std::string range = interval(score->low, score->high);
-  return percent(score->value) + (range.empty() ? "" : " (" + range + ")");
-}
-
 // "twin (another seed) 19.8, p < 0.001"
 std::string best_of_kind(const ScoreTable& table, const std::vector<RowKind>& kinds) {
   std::vector<RowName> rows;
@@ -143,7 +137,7 @@ NamedTable index_table(const std::vector<FoundRun>& runs) {
     const ScoreTable scores(run.scores, run.subject);
     const Score* self = scores.find("self", "trained", scores.headline_metric());
     table.lines.push_back({run.name, run.subject.task, run.subject.target, metric_label(scores.headline_metric()),
-                           shown(self), self ? count(self->n) : "–", best_of_kind(scores, {RowKind::explainer}),
+                           score_shown(self), self ? count(self->n) : "–", best_of_kind(scores, {RowKind::explainer}),
                            best_of_kind(scores, {RowKind::floor, RowKind::ablation}), run.started.substr(0, 10)});
   }
   return table;
@@ -159,7 +153,7 @@ NamedTable run_table(const FoundRun& run) {
   table.head.insert(table.head.end(), {"p against self", "items"});
   for (const RowName& row : scores.rows()) {
     std::vector<std::string> line = {row.label};
-    for (const std::string& metric : scores.metrics()) line.push_back(shown(scores.find(row, metric)));
+    for (const std::string& metric : scores.metrics()) line.push_back(score_shown(scores.find(row, metric)));
     const Score* first = scores.find(row, scores.headline_metric());
     line.push_back(first ? p_value(first->p_against_self) : "");
     line.push_back(first ? count(first->n) : "");

@@ -1,6 +1,7 @@
 // Explainers that learnt one target and are asked about another.
 #include "experiment/matrix_report.h"
 #include "report/row_names.h"
+#include "report/table.h"
 #include "report/words.h"
 
 #include <algorithm>
@@ -16,8 +17,8 @@ namespace {
 const Score* asked_about(const MatrixRecipe& recipe, const MatrixTaskResult& result, size_t learnt, size_t asked,
                          const std::string& condition) {
   const std::string& name = recipe.model(result.targets[learnt].target).name;
-  return learnt == asked ? find_score(result.targets[asked], "self", "trained", result.task->metric)
-                         : find_score(result.targets[asked], name, condition, result.task->metric);
+  return learnt == asked ? find_score(result.targets[asked].result.scores, "self", "trained", result.task->metric)
+                         : find_score(result.targets[asked].result.scores, name, condition, result.task->metric);
 }
 
 MatrixTable transfer_matrix(const MatrixRecipe& recipe, const MatrixTaskResult& result, const std::string& condition) {
@@ -59,8 +60,8 @@ NamedTable map_table(const MatrixRecipe& recipe, const MatrixTaskResult& result)
       const bool backward = pair.first_condition == kAsked && pair.second_condition == kAskedMapped;
       if (pair.metric != result.task->metric || pair.first_explainer != pair.second_explainer) continue;
       if (!forward && !backward) continue;
-      const Score* plain = find_score(asked, pair.first_explainer, kAsked, pair.metric);
-      const Score* mapped = find_score(asked, pair.first_explainer, kAskedMapped, pair.metric);
+      const Score* plain = find_score(asked.result.scores, pair.first_explainer, kAsked, pair.metric);
+      const Score* mapped = find_score(asked.result.scores, pair.first_explainer, kAskedMapped, pair.metric);
       if (!plain || !mapped) continue;
       const double low = forward ? pair.low : -pair.high, high = forward ? pair.high : -pair.low;
       table.lines.push_back({fmt::format("{}, {}", pair.first_explainer, recipe.model(asked.target).name),

@@ -136,6 +136,19 @@ bool trained_on_some(const RowName& row) {
   return row.condition.starts_with("trained_on_some_");
 }
 
+const Score* find_score(const std::vector<Score>& scores, const std::string& explainer, const std::string& condition,
+                        const std::string& metric) {
+  const auto found = std::find_if(scores.begin(), scores.end(), [&](const Score& score) {
+    return score.explainer == explainer && score.condition == condition && score.metric == metric &&
+           score.group == "all";
+  });
+  return found == scores.end() ? nullptr : &*found;
+}
+
+std::string score_shown(const Score* score) {
+  return score && !std::isnan(score->value) ? percent_shown(score->value, score->low, score->high) : "–";
+}
+
 std::string row_style(const RowName& row) {
   if (row.explainer == "self" && row.condition == "trained") return "self";
   switch (row.kind) {

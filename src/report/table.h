@@ -53,6 +53,12 @@ const RowName* best_row(const ScoreTable& table, const std::vector<RowName>& row
 // Trained on a part of the wordings or subjects.
 bool trained_on_some(const RowName& row);
 
+// The score of a row over all items, of whatever target stands first; null if there is none.
+const Score* find_score(const std::vector<Score>& scores, const std::string& explainer, const std::string& condition,
+                        const std::string& metric);
+// As percent_shown (words.h) has it; a dash for null and for NaN.
+std::string score_shown(const Score* score);
+
 // "self": CSS class of a row.
 std::string row_style(const RowName& row);
 

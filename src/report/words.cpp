@@ -119,6 +119,11 @@ std::string interval(double low, double high) {
   return percent(low) + " to " + percent(high);
 }
 
+std::string percent_shown(double value, double low, double high) {
+  const std::string range = interval(low, high);
+  return percent(value) + (range.empty() ? "" : " (" + range + ")");
+}
+
 std::string signed_interval(double low, double high) {
   if (!std::isfinite(low) || !std::isfinite(high)) return "";
   return signed_percent(low) + " to " + signed_percent(high);
