@@ -116,7 +116,7 @@ std::string parse_metric(const Json& table, const std::string& kind, const std::
 MatrixTask parse_task(const Json& table, const Json& json, const MatrixRecipe& recipe, const MatrixTask& all,
                       const std::string& label) {
   check_keys(table, {"recipe", "name", "targets", "explainers", "metric", "changes", "as_target", "as_explainer"},
-             "task.", label);
+             "task", label);
   const fs::path base = recipe.path.parent_path();
   MatrixTask task;
   task.json = task_json(table, base, label, task.path);
