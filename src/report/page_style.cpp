@@ -104,6 +104,7 @@ th { font-weight: 500; }
 thead th { color: var(--soft); vertical-align: bottom; border-bottom-color: var(--soft); }
 th:first-child, td:first-child { text-align: left; padding-left: 0; position: sticky; left: 0; background: var(--paper); min-width: 8.5rem; }
 td small { display: block; color: var(--soft); font-size: .72rem; white-space: nowrap; }
+td small.words { white-space: normal; }
 th small { display: block; color: var(--soft); font-size: .76rem; font-weight: 400; }
 tr.reference th, tr.reference td { color: var(--soft); }
 tr.self th, tr.self td { font-weight: 650; }

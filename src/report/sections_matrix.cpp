@@ -17,16 +17,21 @@ std::string against_self(const MatrixCell& cell) {
   return signed_percent(cell.difference) + (p.empty() ? "" : ", " + p);
 }
 
+// Words may be long, and wrap; numbers do not.
+std::string words_under(const MatrixCell& cell) {
+  return cell.words.empty() ? "" : "<small class=\"words\">" + escape_html(cell.words) + "</small>";
+}
+
 std::string html_of(const MatrixCell& cell) {
   if (!std::isfinite(cell.value)) {
-    return "<td>–" + (cell.words.empty() ? "" : "<small>" + escape_html(cell.words) + "</small>") + "</td>";
+    return "<td>–" + words_under(cell) + "</td>";
   }
   const std::string value = percent(cell.value);
   std::string html = "<td>" + (cell.self ? "<strong>" + value + "</strong>" : value);
-  for (const std::string& under : {interval(cell.low, cell.high), against_self(cell), cell.words}) {
+  for (const std::string& under : {interval(cell.low, cell.high), against_self(cell)}) {
     if (!under.empty()) html += "<small>" + escape_html(under) + "</small>";
   }
-  return html + "</td>";
+  return html + words_under(cell) + "</td>";
 }
 
 std::string markdown_of(const MatrixCell& cell) {
