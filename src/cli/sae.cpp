@@ -146,7 +146,14 @@ void run(const SaeInfoOptions& options) {
     if (!sample) sample = read_sample(options);
     all.back()["warnings"] = check_sae(sae, sample->model.config, options.target.folder);
     for (const Json& warning : all.back()["warnings"]) say("warning: " + warning.get<std::string>());
-    const SaeReport report = measure_sae(sample->model, sae, sample->documents, sample->special);
+    int64_t tokens = 0;
+    for (const std::vector<int64_t>& document : sample->documents) tokens += std::ssize(document);
+    Progress progress("measure", tokens, "token");
+    const SaeReport report = measure_sae(sample->model, sae, sample->documents, sample->special, [&](int64_t more) {
+      progress.advance(more);
+      check_interrupt("sae info");
+    });
+    progress.finish();
     all.back()["report"] = report_to_json(report);
     if (!options.json) print_report(report);
     reason = absurd(report, sae);

@@ -17,6 +17,8 @@
 #include "sae/states.h"
 #include "train/corpus.h"
 
+#include <algorithm>
+
 #include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <fmt/ranges.h>
@@ -59,14 +61,20 @@ std::vector<Sae> checked_saes(const Recipe& recipe, const ModelConfig& config, s
 
 // How well each SAE reconstructs a sample of the text; what cannot be right stops the run.
 Json sae_reports(const Recipe& recipe, const Model& model, const Tokenizer& tokenizer, const std::vector<Sae>& saes) {
-  constexpr int64_t kSample = 20000;  // tokens
+  // tokens, each in three forward passes: a share of those that the contexts are looked for in
+  const int64_t sample =
+      recipe.features.tokens > 0 ? std::clamp<int64_t>(recipe.features.tokens / 10, 2000, 20000) : 20000;
   Mixture mixture(recipe.features.text, tokenizer, 128, recipe.path.parent_path(), 17);
   std::vector<std::vector<int64_t>> documents;
-  for (Document& document : mixture.next(kSample)) documents.push_back(std::move(document.tokens));
+  for (Document& document : mixture.next(sample)) documents.push_back(std::move(document.tokens));
   const std::vector<int64_t> special = special_tokens(tokenizer);
   Json reports = Json::array();
+  Progress progress("measure SAEs", sample * std::ssize(saes), "token");
   for (const Sae& sae : saes) {
-    const SaeReport report = measure_sae(model, sae, documents, special);
+    const SaeReport report = measure_sae(model, sae, documents, special, [&](int64_t tokens) {
+      progress.advance(tokens);
+      check_interrupt("features");
+    });
     if (const std::string why = absurd(report, sae); !why.empty()) {
       fail("features", fmt::format("the SAE of layer {} does not fit the target: {}", sae.place.layer, why),
            "look at it with 'introspect sae info'");
@@ -77,6 +85,7 @@ Json sae_reports(const Recipe& recipe, const Model& model, const Tokenizer& toke
     json["kind"] = sae_kind_name(sae.kind);
     reports.push_back(json);
   }
+  progress.finish();
   return reports;
 }
 

@@ -240,7 +240,7 @@ ReportInput matrix_part(const MatrixRecipe& recipe, const std::vector<MatrixTask
   input.task = "matrix";
   input.title = recipe.title;
   input.question = recipe.question;
-  OwnSection matrices{"Who explains whom", "Every explainer was trained alike on every target.", {}, {}, {}};
+  OwnSection matrices{"Who explains whom", "Every explainer was trained alike on every target."};
   for (const MatrixTaskResult& result : results) matrices.matrices.push_back(score_matrix(recipe, result));
   input.sections.push_back(std::move(matrices));
   if (recipe.transfer) {
@@ -254,6 +254,7 @@ ReportInput matrix_part(const MatrixRecipe& recipe, const std::vector<MatrixTask
     input.sections.push_back({"Privileged access",
                               "What a target gains by being explained by itself and not by the best other explainer of "
                               "its size, which the validation loss chose. Times 100, with paired 95% intervals.",
+                              {},
                               {},
                               {},
                               {privilege_table(all)}});

@@ -43,9 +43,11 @@ struct Shares {
   double fits_first = 0, fits_second = 0;             // mean simulated correlation
 };
 
-std::string shown(const std::vector<Counts>& counts) {
-  const Estimate found = estimate(counts, {})[static_cast<size_t>(Metric::exact_match)];
-  return percent_shown(found.value, found.low, found.high);
+Estimate found(const std::vector<Counts>& counts) {
+  return estimate(counts, {})[static_cast<size_t>(Metric::exact_match)];
+}
+std::string shown(const Estimate& share) {
+  return percent_shown(share.value, share.low, share.high);
 }
 
 bool says(const Example& example, const std::string& text) {
@@ -156,15 +158,25 @@ std::vector<Finding> mixture_findings(const FoundIn& run) {
         "correlation with the first", "correlation with the second", "n"},
        {}},
       {}};
+  CurveFigure figure{"Sums of two directions: which description is said",
+                     "Shares of answers, times 100; the table below has the figures.",
+                     "a, the first one's part of the sum",
+                     false,
+                     {{"the first's", "self", {}}, {"the second's", "explainer", {}}, {"another pair's", "floor", {}}}};
   std::string halves;
   for (const double share : shares) {
-    const Shares found = shares_at(run, asked, rows.front(), share);
-    finding.table.lines.push_back({fmt::format("{:g}", share), shown(found.first), shown(found.second),
-                                   shown(found.neither), shown(found.other), percent(found.fits_first),
-                                   percent(found.fits_second), count(std::ssize(pairs))});
+    const Shares said = shares_at(run, asked, rows.front(), share);
+    const Estimate drawn[] = {found(said.first), found(said.second), found(said.other)};
+    for (size_t i = 0; i < std::size(drawn); ++i) {
+      figure.series[i].points.push_back({share, drawn[i].value, drawn[i].low, drawn[i].high});
+    }
+    finding.table.lines.push_back({fmt::format("{:g}", share), shown(drawn[0]), shown(drawn[1]),
+                                   shown(found(said.neither)), shown(drawn[2]), percent(said.fits_first),
+                                   percent(said.fits_second), count(std::ssize(pairs))});
     if (share <= 0 || share >= 1) continue;
-    halves += fmt::format("{}{:g} of it {}", halves.empty() ? "" : ", at ", share, shown(found.first));
+    halves += fmt::format("{}{:g} of it {}", halves.empty() ? "" : ", at ", share, shown(drawn[0]));
   }
+  finding.curves.push_back(std::move(figure));
   finding.sentences.push_back(
       fmt::format("Of the sum of two directions it says the larger one's description to the word, at {}.", halves));
   return {finding};

@@ -109,7 +109,11 @@ std::string share_shown(double share) {
   return fmt::format("{:.0f}%", 100 * share);
 }
 
-// One kind of noise: a line of the table for each share, and a sentence.
+CurveFigure::Point point_of(double share, double value, double low, double high) {
+  return {100 * share, value, low, high};
+}
+
+// One kind of noise: a line of the table for each share, a figure and a sentence.
 void add_series(const FoundIn& run, const Series& series, Finding& finding) {
   constexpr Metric exact = Metric::exact_match;
   const Dataset& dataset = run.result.scored;
@@ -137,6 +141,13 @@ void add_series(const FoundIn& run, const Series& series, Finding& finding) {
   const auto train = std::ssize(dataset.of(Split::train));
   std::vector<double> shares, excess;
   std::vector<std::vector<Counts>> says_wrong, says_truth;
+  CurveFigure figure{capitalised(kind_words(series.noise)),
+                     "",
+                     "of 100 train labels, how many are wrong",
+                     false,
+                     {{"test: right", "self", {}},
+                      {"taught wrongly: the truth", "explainer", {}},
+                      {"taught wrongly: repeats it", "floor", {}}}};
   for (const Level& level : series.levels) {
     const auto found = std::find_if(rows.begin(), rows.end(), [&](const Row& row) {
       return row.explainer == series.explainer && row.condition == level.condition;
@@ -149,6 +160,10 @@ void add_series(const FoundIn& run, const Series& series, Finding& finding) {
     excess.push_back(value_of(exact, says_wrong.back()) - value_of(exact, says_truth.back()));
     const Estimate repeats = estimate(says_wrong.back(), {})[static_cast<size_t>(exact)],
                    right = estimate(says_truth.back(), {})[static_cast<size_t>(exact)];
+    const Score* tested = run.score(series.explainer, level.condition, "exact_match");
+    if (tested) figure.series[0].points.push_back(point_of(level.share, tested->value, tested->low, tested->high));
+    figure.series[1].points.push_back(point_of(level.share, right.value, right.low, right.high));
+    figure.series[2].points.push_back(point_of(level.share, repeats.value, repeats.low, repeats.high));
     std::string replaced = "0", systematic = "–";
     if (level.training.label_noise) {
       int64_t without = 0;
@@ -164,13 +179,14 @@ void add_series(const FoundIn& run, const Series& series, Finding& finding) {
                                            : run.score("none", "nearest_neighbour", "exact_match");
     finding.table.lines.push_back({fmt::format("{}, {}, {}", run.label(series.explainer, "trained"),
                                                kind_words(series.noise), share_shown(level.share)),
-                                   fmt::format("{} of {}", replaced, count(train)),
-                                   score_shown(run.score(series.explainer, level.condition, "exact_match")),
+                                   fmt::format("{} of {}", replaced, count(train)), score_shown(tested),
                                    score_shown(nearest), systematic,
                                    percent_shown(repeats.value, repeats.low, repeats.high),
                                    percent_shown(right.value, right.low, right.high), count(std::ssize(items))});
   }
   if (shares.size() < 2) return;
+  figure.description = "Shares of answers right to the word, times 100; the table below has the figures.";
+  finding.curves.push_back(std::move(figure));
   constexpr double kMore = 1e-9;
   const double turns = first_reached(shares, excess, kMore);
   const Interval interval =

@@ -253,13 +253,11 @@ std::vector<OwnSection> similarity_sections(const MatrixRecipe& recipe, const st
     OwnSection section{"Does similarity predict the score? " + capitalised(result.task->name),
                        "Both models read the same text; states that leave a layer of the target are compared with "
                        "those that leave the explainer's layer at the same share of the depth, before either was "
-                       "trained to explain. Intervals: 95%, bootstrap over pairs of models with all their layers.",
-                       {},
-                       {},
-                       {correlation_table(points), point_table(points)}};
+                       "trained to explain. Intervals: 95%, bootstrap over pairs of models with all their layers."};
     for (const std::string& measure : similarity_measures()) {
       section.scatters.push_back(scatter_of(points, measure, result.task->metric));
     }
+    section.tables = {correlation_table(points), point_table(points)};
     sections.push_back(std::move(section));
   }
   return sections;

@@ -84,12 +84,16 @@ ReportInput report_of(const Recipe& recipe, const TaskResult& result, const std:
     add_patching_facts(recipe, result, input);
   }
   input.scaling = scaling_points(recipe, result);
+  OwnSection found{"What was found", "Shares and scores times 100, with 95% intervals, bootstrap over clusters."};
   for (const Finding& finding : result.findings) {
     const bool wanted = std::find(recipe.answer.begin(), recipe.answer.end(), finding.name) != recipe.answer.end();
     // what the recipe asks stands in front of the scores, what it found besides among the other tables
-    if (!finding.table.lines.empty()) (wanted ? input.findings : input.tables).push_back(finding.table);
-    if (wanted) input.answer.insert(input.answer.end(), finding.sentences.begin(), finding.sentences.end());
+    if (!finding.table.lines.empty()) (wanted ? found.tables : input.tables).push_back(finding.table);
+    if (!wanted) continue;
+    found.curves.insert(found.curves.end(), finding.curves.begin(), finding.curves.end());
+    input.answer.insert(input.answer.end(), finding.sentences.begin(), finding.sentences.end());
   }
+  if (!found.tables.empty()) input.sections.push_back(std::move(found));
   input.facts.insert(input.facts.end(), result.notes.begin(), result.notes.end());
   input.examples = browse_examples(result.scored, result.rows, 30, 1, result.features.get());
   input.command = command;

@@ -104,10 +104,7 @@ Loss loss_of(const MatrixRecipe& recipe, const MatrixTaskResult& result, const s
 OwnSection transfer_section(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results) {
   OwnSection section{"Trained on one target, asked about another",
                      "Each target was also its own explainer; that explainer is asked about the ground truth of every "
-                     "other target.",
-                     {},
-                     {},
-                     {}};
+                     "other target."};
   for (const MatrixTaskResult& result : results) {
     section.matrices.push_back(transfer_matrix(recipe, result, kAsked));
     if (loss_of(recipe, result, kAskedMapped).pairs == 0) continue;

@@ -179,9 +179,11 @@ std::string curve_figure(const CurveFigure& figure, FigureWidth width) {
   std::sort(counts.begin(), counts.end());
   const double end = axis_end(shares), full = width == FigureWidth::wide ? 720 : 340;
   const double left = 34, right = full - (width == FigureWidth::wide ? 210 : 14);
-  const double height = 300, top = 12, span = std::log(counts.back() / counts.front());
+  const double height = 300, top = 12;
+  const auto place = [&](double count) { return figure.logarithmic ? std::log(count) : count; };
+  const double first = place(counts.front()), span = place(counts.back()) - first;
   const auto across = [&](double count) {
-    return span > 0 ? left + (right - left) * std::log(count / counts.front()) / span : (left + right) / 2;
+    return span > 0 ? left + (right - left) * (place(count) - first) / span : (left + right) / 2;
   };
   const auto up = [&](double share) { return height - (height - top) * std::clamp(share / end, 0.0, 1.0); };
   std::string body;

@@ -58,12 +58,13 @@ struct HeatMap {
 };
 std::string heat_map(const HeatMap& map, FigureWidth width);
 
-// How a score grows with something that is counted, on a logarithmic axis.
+// How a score changes with something that is counted.
 struct CurveFigure {
   std::string title, description;
-  std::string counted;  // what the horizontal axis counts: "train features"
+  std::string counted;      // what the horizontal axis counts: "train features"
+  bool logarithmic = true;  // that axis
   struct Point {
-    double count = 0;  // above 0
+    double count = 0;  // above 0 on a logarithmic axis
     double value = 0, low = 0, high = 0;
   };
   struct Series {

@@ -174,8 +174,6 @@ std::string part_of(const ReportInput& input, size_t level, const std::string& p
   for (const OwnSection& own : input.sections) {
     text += section + escape_markdown(own.title) + "\n\n" + own_section_markdown(own);
   }
-  for (const NamedTable& table : input.findings)
-    text += section + escape_markdown(table.title) + "\n\n" + markdown_table(table);
   const std::vector<Subject> subjects = subjects_of(input.scores);
   for (const Subject& subject : subjects) {
     const ScoreTable table(input.scores, subject);

@@ -36,7 +36,6 @@ class PartWriter {
       : input_(input), place_(place), anchors_(anchors), words_(words_of(task_of(task_name(input)))) {}
 
   std::string head() const;
-  std::string findings();
   std::string scores();
   std::string target_and_data();
   std::string how_to_run();
@@ -89,11 +88,6 @@ std::string PartWriter::score_sections(const ScoreTable& table, const std::strin
   html += section("The other metrics" + behind, "", metric_figures(table, place_.level() + 2));
   html += section(table.words().group_title + behind, "", group_figure(table) + group_tables(table));
   return html;
-}
-
-std::string PartWriter::findings() {
-  return section("What was found", "Shares and scores times 100, with 95% intervals, bootstrap over clusters.",
-                 named_tables(input_.findings));
 }
 
 std::string PartWriter::scores() {
@@ -184,7 +178,7 @@ std::string first_sentence(const ReportInput& input) {
 std::string part_html(const ReportInput& input, const ChapterPlace& place, Anchors& anchors) {
   PartWriter writer(input, place, anchors);
   const std::string head = writer.head();
-  const std::string scores = writer.findings() + writer.scores();
+  const std::string scores = writer.scores();
   const std::string data = writer.target_and_data();
   return head + scores + data + writer.how_to_run();
 }

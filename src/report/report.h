@@ -95,9 +95,10 @@ struct MatrixTable {
 // A section of a part that answers a question of its own kind; stands in front of the scores.
 struct OwnSection {
   std::string title, lead;
-  std::vector<MatrixTable> matrices;
-  std::vector<ScatterFigure> scatters;
-  std::vector<NamedTable> tables;
+  std::vector<CurveFigure> curves = {};
+  std::vector<MatrixTable> matrices = {};
+  std::vector<ScatterFigure> scatters = {};
+  std::vector<NamedTable> tables = {};
 };
 
 // What a run found out about the question that it asks, beyond what its rows score.
@@ -105,6 +106,7 @@ struct Finding {
   std::string name;  // "label_noise"
   NamedTable table;
   std::vector<std::string> sentences;
+  std::vector<CurveFigure> curves = {};
 };
 
 struct ReportInput {
@@ -122,7 +124,6 @@ struct ReportInput {
   std::vector<HintFact> hints;
   std::vector<GeneralisationFact> generalisation;
   std::vector<ScalingPoint> scaling;
-  std::vector<NamedTable> findings;  // in front of the scores
   std::vector<NamedTable> tables;
   std::vector<OwnSection> sections;
   std::vector<BrowsedExample> examples;

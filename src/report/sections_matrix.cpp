@@ -1,4 +1,4 @@
-// Sections of a part's own: matrices of scores, and points of two numbers.
+// Sections of a part's own: curves, matrices of scores, and points of two numbers.
 #include "report/sections.h"
 #include "report/words.h"
 
@@ -76,6 +76,7 @@ std::string markdown_of(const MatrixTable& matrix) {
 
 std::string own_section(const OwnSection& section) {
   std::string html;
+  for (const CurveFigure& figure : section.curves) html += both_widths(figure, curve_figure, figure.title);
   for (const MatrixTable& matrix : section.matrices) html += html_of(matrix);
   for (const ScatterFigure& figure : section.scatters) {
     html += both_widths(figure, scatter_figure, figure.title + ". " + figure.description);

@@ -108,7 +108,7 @@ Json report_to_json(const SaeReport& report) {
 }
 
 SaeReport measure_sae(const Model& model, const Sae& sae, const std::vector<std::vector<int64_t>>& documents,
-                      const std::vector<int64_t>& special) {
+                      const std::vector<int64_t>& special, const std::function<void(int64_t)>& measured) {
   c10::NoGradGuard guard;
   const std::set<int64_t> left_out(special.begin(), special.end());
   std::vector<Document> weighted;
@@ -122,7 +122,10 @@ SaeReport measure_sae(const Model& model, const Sae& sae, const std::vector<std:
   double targets = 0;
   for (const std::vector<Document>& group : group_by_tokens(weighted, kTokensAtOnce)) {
     const Chosen chosen = choose(group, left_out);
-    if (chosen.rows.numel() == 0) continue;
+    if (chosen.rows.numel() == 0) {
+      if (measured) measured(chosen.packed.input.size());
+      continue;
+    }
     Taps taps{Tap::capture(sae.place, chosen.rows)};
     ForwardOptions options;
     options.taps = &taps;
@@ -133,6 +136,7 @@ SaeReport measure_sae(const Model& model, const Sae& sae, const std::vector<std:
     report.loss_spliced += loss_with(model, chosen.packed, Tap::replace(sae.place, chosen.rows, spliced));
     report.loss_zero += loss_with(model, chosen.packed, Tap::replace(sae.place, chosen.rows, at::zeros_like(x)));
     targets += chosen.packed.weight_sum;
+    if (measured) measured(chosen.packed.input.size());
   }
   if (quality.positions() == 0) {
     fail("sae", fmt::format("no position to measure on in {} documents", documents.size()),

@@ -6,6 +6,7 @@
 #include "sae/sae.h"
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -42,9 +43,10 @@ struct SaeReport {
 Json report_to_json(const SaeReport& report);
 
 // Documents of tokens; special tokens and the first position of each are left out of the sums (their residual states
-// are outliers), and are not spliced. `special` has the ids.
+// are outliers), and are not spliced. `special` has the ids. Three forward passes of all tokens; after each few thousand
+// tokens `measured` is told how many there were. Throws Error if no position counts.
 SaeReport measure_sae(const Model& model, const Sae& sae, const std::vector<std::vector<int64_t>>& documents,
-                      const std::vector<int64_t>& special);
+                      const std::vector<int64_t>& special, const std::function<void(int64_t)>& measured = {});
 
 // Why a report cannot be right (explained variance below 0, nothing or nearly everything active, over 99% dead: a wrong
 // layer, a wrong scale, a wrong model); empty if it can.

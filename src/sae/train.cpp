@@ -71,7 +71,15 @@ Json quality_line(const SaeLearner& learner, const at::Tensor& held_out, double 
 void finish(Run& run, const StateStream& stream, RunRecord& record, SaeTrainResult& result) {
   const SaeTrainSettings& s = run.settings;
   Json reports = Json::object();
-  Progress progress("measure", std::ssize(run.learners), "SAE");
+  const auto all = tokens_of(all_documents(run.held_out));
+  int64_t tokens = 0;
+  for (const std::vector<int64_t>& document : all) tokens += std::ssize(document);
+  // each SAE on all of the text, then on its kinds one by one
+  Progress progress("measure", 2 * tokens * std::ssize(run.learners), "token");
+  const auto measured = [&](int64_t more) {
+    progress.advance(more);
+    check_interrupt("sae train");
+  };
   for (const SaeLearner& learner : run.learners) {
     Sae sae = learner.sae();
     sae.model = s.target_name;
@@ -81,11 +89,11 @@ void finish(Run& run, const StateStream& stream, RunRecord& record, SaeTrainResu
     TrainedSae trained;
     trained.layer = sae.place.layer;
     trained.dead_share = learner.dead_share();
-    trained.report = measure_sae(run.model, sae, tokens_of(all_documents(run.held_out)), run.states.special);
+    trained.report = measure_sae(run.model, sae, all, run.states.special, measured);
     Json& report = reports[layer_name(learner)];
     report["all text"] = report_to_json(trained.report);
     for (const auto& [name, documents] : run.held_out) {
-      report[name] = report_to_json(measure_sae(run.model, sae, tokens_of(documents), run.states.special));
+      report[name] = report_to_json(measure_sae(run.model, sae, tokens_of(documents), run.states.special, measured));
     }
     report["dead_share_in_training"] = trained.dead_share;
     save_sae(sae, record.folder() / layer_name(learner), s.save_as,
@@ -94,8 +102,6 @@ void finish(Run& run, const StateStream& stream, RunRecord& record, SaeTrainResu
               {"seed", s.seed},
               {"held_out", report_to_json(trained.report)}});
     result.saes.push_back(trained);
-    progress.advance();
-    check_interrupt("sae train");
   }
   progress.finish();
   record.add("result", {{"steps", result.steps},

@@ -75,7 +75,9 @@ TEST(FeaturePage, SaysWhatWasMeasuredAgainstTwinAndFloors) {
 
 TEST(FeaturePage, DrawsTheScalingCurveAndShowsWhatWasFoundInFront) {
   ReportInput input = sample_features();
-  input.findings = {{"Sizes that are enough", {"row", "half of its end"}, {{"self", "412 (300 to not reached)"}}}};
+  OwnSection found{"What was found", "Read off straight lines."};
+  found.tables = {{"Sizes that are enough", {"row", "half of its end"}, {{"self", "412 (300 to not reached)"}}}};
+  input.sections = {found};
 
   const std::string html = report_html(input);
   EXPECT_TRUE(holds(html, "How little data is enough"));

@@ -27,7 +27,12 @@ OwnSection section() {
   figure.up = "score";
   figure.series = {{"self", {{1, 0.5, "a explained by a"}}},
                    {"others", {{0.2, 0.25, "b & a"}, {kNoFigure, 1, "lost"}}}};
-  return {"Who explains whom", "All alike.", {matrix}, {figure}, {{"A table", {"x", "y"}, {{"one", "two"}}}}};
+  const CurveFigure curve{"Score by share",
+                          "It falls.",
+                          "wrong labels",
+                          false,
+                          {{"right", "self", {{0, .5, .4, .6}, {20, .3, .2, .4}, {80, .1, 0, .2}}}}};
+  return {"Who explains whom", "All alike.", {curve}, {matrix}, {figure}, {{"A table", {"x", "y"}, {{"one", "two"}}}}};
 }
 
 TEST(OwnSections, CellsSayWhatIsInThem) {
@@ -52,6 +57,18 @@ TEST(OwnSections, PointsStandWhereTheyBelong) {
     // the first at the right end of its axis, half way up
     const double right = width == FigureWidth::wide ? 510 : 326;
     EXPECT_TRUE(holds(svg, fmt::format("cx=\"{:.1f}\" cy=\"172.0\"", right)));
+  }
+}
+
+TEST(OwnSections, CurvesMayBeginAtZero) {
+  const CurveFigure figure = section().curves[0];
+  for (const FigureWidth width : {FigureWidth::wide, FigureWidth::narrow}) {
+    const std::string svg = curve_figure(figure, width);
+    const double right = width == FigureWidth::wide ? 510 : 326;
+    // 0, 20 and 80 at a quarter of the way; the axis goes to 0.6
+    EXPECT_TRUE(holds(svg, "cx=\"34.0\" cy=\"60.0\""));
+    EXPECT_TRUE(holds(svg, fmt::format("cx=\"{:.1f}\"", 34 + (right - 34) / 4)));
+    EXPECT_TRUE(holds(svg, fmt::format("cx=\"{:.1f}\" cy=\"252.0\"", right)));
   }
 }
 
