@@ -178,7 +178,7 @@ std::vector<Finding> mixture_findings(const FoundIn& run) {
   }
   finding.curves.push_back(std::move(figure));
   finding.sentences.push_back(
-      fmt::format("Of the sum of two directions it says the larger one's description to the word, at {}.", halves));
+      fmt::format("Of 100 sums of two directions it says the larger one's description to the word, at {}.", halves));
   return {finding};
 }
 

@@ -203,15 +203,27 @@ void add_series(const FoundIn& run, const Series& series, Finding& finding) {
       series.levels.begin() + 1, series.levels.end(),
       [](const Level& a, const Level& b) { return std::abs(a.share - 0.4) < std::abs(b.share - 0.4); });
   const std::string where = reached_words(turns, interval, shares.front(), shares.back(), share_shown);
-  finding.sentences.push_back(
-      fmt::format("Taught with {}, {} of all, {} is right to the word on {} of the test items, against {} with none. "
-                  "Of {} examples "
-                  "that it was taught wrongly it repeats the wrong label more often than it says the truth {}.",
-                  kind_words(series.noise), share_shown(middle->share), series.explainer,
-                  score_shown(run.score(series.explainer, middle->condition, "exact_match")),
-                  score_shown(run.score(series.explainer, "trained", "exact_match")), count(std::ssize(items)),
-                  std::isinf(turns) ? "at none of the shares up to " + share_shown(shares.back())
-                                    : "from a share of " + where + " on"));
+  finding.sentences.push_back(fmt::format(
+      "Taught with {}, {} of all, {} is right to the word on {} of 100 test items, against {} with none. Of "
+      "{} examples that it was taught wrongly it repeats the wrong label more often than it says the truth "
+      "{}; at {} it repeats {} and says the truth of {} in 100.",
+      kind_words(series.noise), share_shown(middle->share), series.explainer,
+      score_shown(run.score(series.explainer, middle->condition, "exact_match")),
+      score_shown(run.score(series.explainer, "trained", "exact_match")), count(std::ssize(items)),
+      std::isinf(turns) ? "at none of the shares up to " + share_shown(shares.back())
+                        : "from a share of " + where + " on",
+      share_shown(shares.back()), percent(value_of(exact, says_wrong.back())),
+      percent(value_of(exact, says_truth.back()))));
+}
+
+// Columns in which no line has anything.
+void drop_empty_columns(NamedTable& table) {
+  for (size_t column = table.head.size(); column-- > 1;) {
+    const auto dash = [&](const std::vector<std::string>& line) { return line[column] == "–"; };
+    if (!std::all_of(table.lines.begin(), table.lines.end(), dash)) continue;
+    table.head.erase(table.head.begin() + static_cast<std::ptrdiff_t>(column));
+    for (std::vector<std::string>& line : table.lines) line.erase(line.begin() + static_cast<std::ptrdiff_t>(column));
+  }
 }
 
 }  // namespace
@@ -228,6 +240,7 @@ std::vector<Finding> noise_findings(const FoundIn& run) {
                    {}},
                   {}};
   for (const Series& series : list) add_series(run, series, finding);
+  drop_empty_columns(finding.table);
   return {finding};
 }
 
