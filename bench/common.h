@@ -4,9 +4,12 @@
 #include "model/config.h"
 
 #include <chrono>
+#include <cstdio>
 #include <ctime>
+#include <exception>
 
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
 
 namespace introspect {
 
@@ -29,6 +32,16 @@ inline ModelConfig bundled_shape(int64_t positions = 512) {
 inline double now() {
   if (at::get_num_threads() == 1) return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// What main() of a benchmark does: `run`, with what it throws in words.
+inline int reporting_errors(int (*run)(int, char**), int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 1;
+  }
 }
 
 }  // namespace introspect

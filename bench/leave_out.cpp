@@ -103,5 +103,5 @@ int run(int argc, char** argv) {
 }  // namespace introspect
 
 int main(int argc, char** argv) {
-  return introspect::run(argc, argv);
+  return introspect::reporting_errors(introspect::run, argc, argv);
 }

@@ -349,10 +349,5 @@ int run(int argc, char** argv) {
 }  // namespace introspect
 
 int main(int argc, char** argv) {
-  try {
-    return introspect::run(argc, argv);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "{}\n", error.what());
-    return 1;
-  }
+  return introspect::reporting_errors(introspect::run, argc, argv);
 }

@@ -6,6 +6,7 @@
 #include "base/files.h"
 #include "base/parallel.h"
 #include "base/random.h"
+#include "common.h"
 #include "model/forward.h"
 #include "model/weight_type.h"
 #include "text/tokenizer.h"
@@ -100,10 +101,5 @@ int run(int argc, char** argv) {
 }  // namespace introspect
 
 int main(int argc, char** argv) {
-  try {
-    return introspect::run(argc, argv);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "{}\n", error.what());
-    return 1;
-  }
+  return introspect::reporting_errors(introspect::run, argc, argv);
 }

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -89,23 +90,39 @@ class FileSource : public TextSource {
   std::vector<int32_t> tokens_;
 };
 
-class StatementSource : public TextSource {
+// Documents drawn from the facts. Facts are taught whole: what is held out is an order and choice of documents, not
+// facts.
+class FactSource : public TextSource {
  public:
-  StatementSource(const fs::path& facts, const Tokenizer& tokenizer, int64_t context, double object_weight)
-      : facts_(facts), tokenizer_(tokenizer), context_(context), object_weight_(object_weight) {}
-
   Document next(Random& random) override { return make(random); }
-  // Facts are taught whole: what is held out is an order and choice of statements, not facts.
   std::vector<Document> held_out(size_t count) const override {
-    Random random(0, "held-out statements");
+    Random random(0, held_out_name_);
     std::vector<Document> documents;
     while (documents.size() < count) documents.push_back(make(random));
     return documents;
   }
   std::string describe() const override { return facts_.describe(); }
 
+ protected:
+  FactSource(const fs::path& facts, const Tokenizer& tokenizer, int64_t context, std::string held_out_name)
+      : facts_(facts), tokenizer_(tokenizer), context_(context), held_out_name_(std::move(held_out_name)) {}
+  virtual Document make(Random& random) const = 0;
+
+  FactDrawer facts_;
+  Tokenizer tokenizer_;
+  int64_t context_;
+
  private:
-  Document make(Random& random) const {
+  std::string held_out_name_;
+};
+
+class StatementSource : public FactSource {
+ public:
+  StatementSource(const fs::path& facts, const Tokenizer& tokenizer, int64_t context, double object_weight)
+      : FactSource(facts, tokenizer, context, "held-out statements"), object_weight_(object_weight) {}
+
+ private:
+  Document make(Random& random) const override {
     Document document;
     append(document, {begin_token(tokenizer_)}, 0);
     const uint64_t count = 1 + random.below(4);
@@ -121,33 +138,19 @@ class StatementSource : public TextSource {
     return document;
   }
 
-  FactDrawer facts_;
-  Tokenizer tokenizer_;
-  int64_t context_;
   double object_weight_;
 };
 
-class OptionSource : public TextSource {
+class OptionSource : public FactSource {
  public:
   OptionSource(const fs::path& facts, const Tokenizer& tokenizer, int64_t context, double answer_weight,
                double prompt_weight)
-      : facts_(facts),
-        tokenizer_(tokenizer),
-        context_(context),
+      : FactSource(facts, tokenizer, context, "held-out options"),
         answer_weight_(answer_weight),
         prompt_weight_(prompt_weight) {}
 
-  Document next(Random& random) override { return make(random); }
-  std::vector<Document> held_out(size_t count) const override {
-    Random random(0, "held-out options");
-    std::vector<Document> documents;
-    while (documents.size() < count) documents.push_back(make(random));
-    return documents;
-  }
-  std::string describe() const override { return facts_.describe(); }
-
  private:
-  Document make(Random& random) const {
+  Document make(Random& random) const override {
     const DrawnFact drawn = facts_.draw(random);
     const std::vector<std::string> options = choose_options(*drawn.relation, *drawn.fact, nullptr, 5, random);
     const OptionPrompt prompt = option_prompt(*drawn.relation, *drawn.fact, drawn.template_index, options);
@@ -163,9 +166,6 @@ class OptionSource : public TextSource {
     return document;
   }
 
-  FactDrawer facts_;
-  Tokenizer tokenizer_;
-  int64_t context_;
   double answer_weight_, prompt_weight_;
 };
 
