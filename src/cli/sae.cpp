@@ -150,9 +150,9 @@ void run(const SaeInfoOptions& options) {
     for (const std::vector<int64_t>& document : sample->documents) tokens += std::ssize(document);
     Progress progress("measure", tokens, "token");
     const SaeReport report = measure_sae(sample->model, sae, sample->documents, sample->special, [&](int64_t more) {
-      progress.advance(more);
-      check_interrupt("sae info");
-    });
+                               progress.advance(more);
+                               check_interrupt("sae info");
+                             }).report();
     progress.finish();
     all.back()["report"] = report_to_json(report);
     if (!options.json) print_report(report);

@@ -72,9 +72,9 @@ Json sae_reports(const Recipe& recipe, const Model& model, const Tokenizer& toke
   Progress progress("measure SAEs", sample * std::ssize(saes), "token");
   for (const Sae& sae : saes) {
     const SaeReport report = measure_sae(model, sae, documents, special, [&](int64_t tokens) {
-      progress.advance(tokens);
-      check_interrupt("features");
-    });
+                               progress.advance(tokens);
+                               check_interrupt("features");
+                             }).report();
     if (const std::string why = absurd(report, sae); !why.empty()) {
       fail("features", fmt::format("the SAE of layer {} does not fit the target: {}", sae.place.layer, why),
            "look at it with 'introspect sae info'");

@@ -78,6 +78,15 @@ void SaeQuality::add(const Sae& sae, const at::Tensor& x) {
   }
 }
 
+void SaeQuality::add(const SaeQuality& other) {
+  squared_error_ += other.squared_error_;
+  square_sum_ += other.square_sum_;
+  active_ += other.active_;
+  positions_ += other.positions_;
+  sum_ += other.sum_;
+  fired_ += other.fired_;
+}
+
 double SaeQuality::explained_variance() const {
   if (positions_ == 0) return 0;
   const double variance = square_sum_ - sum_.square().sum().item<double>() / static_cast<double>(positions_);
@@ -107,8 +116,32 @@ Json report_to_json(const SaeReport& report) {
           {"loss_recovered", report.loss_recovered()}};
 }
 
-SaeReport measure_sae(const Model& model, const Sae& sae, const std::vector<std::vector<int64_t>>& documents,
-                      const std::vector<int64_t>& special, const std::function<void(int64_t)>& measured) {
+void SaeMeasured::add(const SaeMeasured& other) {
+  quality.add(other.quality);
+  loss += other.loss;
+  loss_spliced += other.loss_spliced;
+  loss_zero += other.loss_zero;
+  targets += other.targets;
+}
+
+SaeReport SaeMeasured::report() const {
+  if (quality.positions() == 0) {
+    fail("sae", "the text has no position to measure on",
+         "special tokens and the first position of a document do not count");
+  }
+  SaeReport report;
+  report.positions = quality.positions();
+  report.explained_variance = quality.explained_variance();
+  report.l0 = quality.l0();
+  report.dead_share = quality.dead_share();
+  report.loss = loss / targets;
+  report.loss_spliced = loss_spliced / targets;
+  report.loss_zero = loss_zero / targets;
+  return report;
+}
+
+SaeMeasured measure_sae(const Model& model, const Sae& sae, const std::vector<std::vector<int64_t>>& documents,
+                        const std::vector<int64_t>& special, const std::function<void(int64_t)>& done) {
   c10::NoGradGuard guard;
   const std::set<int64_t> left_out(special.begin(), special.end());
   std::vector<Document> weighted;
@@ -117,37 +150,24 @@ SaeReport measure_sae(const Model& model, const Sae& sae, const std::vector<std:
     weighted.push_back({tokens, std::vector<float>(tokens.size(), 1)});
     weighted.back().weights[0] = 0;
   }
-  SaeQuality quality(sae);
-  SaeReport report;
-  double targets = 0;
+  SaeMeasured sums{SaeQuality(sae)};
   for (const std::vector<Document>& group : group_by_tokens(weighted, kTokensAtOnce)) {
     const Chosen chosen = choose(group, left_out);
-    if (chosen.rows.numel() == 0) {
-      if (measured) measured(chosen.packed.input.size());
-      continue;
+    if (chosen.rows.numel() > 0) {
+      Taps taps{Tap::capture(sae.place, chosen.rows)};
+      ForwardOptions options;
+      options.taps = &taps;
+      sums.loss += packed_loss(model, chosen.packed, 1.0, options).item<double>();
+      const at::Tensor x = taps[0].captured;
+      sums.quality.add(sae, x);
+      const at::Tensor spliced = reconstruct(sae, x).to(x.scalar_type());
+      sums.loss_spliced += loss_with(model, chosen.packed, Tap::replace(sae.place, chosen.rows, spliced));
+      sums.loss_zero += loss_with(model, chosen.packed, Tap::replace(sae.place, chosen.rows, at::zeros_like(x)));
+      sums.targets += chosen.packed.weight_sum;
     }
-    Taps taps{Tap::capture(sae.place, chosen.rows)};
-    ForwardOptions options;
-    options.taps = &taps;
-    report.loss += packed_loss(model, chosen.packed, 1.0, options).item<double>();
-    const at::Tensor x = taps[0].captured;
-    quality.add(sae, x);
-    const at::Tensor spliced = reconstruct(sae, x).to(x.scalar_type());
-    report.loss_spliced += loss_with(model, chosen.packed, Tap::replace(sae.place, chosen.rows, spliced));
-    report.loss_zero += loss_with(model, chosen.packed, Tap::replace(sae.place, chosen.rows, at::zeros_like(x)));
-    targets += chosen.packed.weight_sum;
-    if (measured) measured(chosen.packed.input.size());
+    if (done) done(chosen.packed.input.size());
   }
-  if (quality.positions() == 0) {
-    fail("sae", fmt::format("no position to measure on in {} documents", documents.size()),
-         "special tokens and the first position of a document do not count");
-  }
-  for (double* loss : {&report.loss, &report.loss_spliced, &report.loss_zero}) *loss /= targets;
-  report.positions = quality.positions();
-  report.explained_variance = quality.explained_variance();
-  report.l0 = quality.l0();
-  report.dead_share = quality.dead_share();
-  return report;
+  return sums;
 }
 
 std::string absurd(const SaeReport& report, const Sae& sae) {

@@ -19,6 +19,7 @@ class SaeQuality {
  public:
   explicit SaeQuality(const Sae& sae);
   void add(const Sae& sae, const at::Tensor& x);  // [N, D] residual states as the model computes them
+  void add(const SaeQuality& other);              // of the same SAE, on other text
 
   int64_t positions() const { return positions_; }
   double explained_variance() const;  // 1 - sum |x - x̂|² / sum |x - mean x|²; can be negative
@@ -42,11 +43,19 @@ struct SaeReport {
 };
 Json report_to_json(const SaeReport& report);
 
+// Sums over text, from which its report is made; those of several texts add up to that of all.
+struct SaeMeasured {
+  SaeQuality quality;
+  double loss = 0, loss_spliced = 0, loss_zero = 0, targets = 0;  // targets: tokens that were predicted
+  void add(const SaeMeasured& other);
+  SaeReport report() const;  // throws Error if no position counts
+};
+
 // Documents of tokens; special tokens and the first position of each are left out of the sums (their residual states
-// are outliers), and are not spliced. `special` has the ids. Three forward passes of all tokens; after each few thousand
-// tokens `measured` is told how many there were. Throws Error if no position counts.
-SaeReport measure_sae(const Model& model, const Sae& sae, const std::vector<std::vector<int64_t>>& documents,
-                      const std::vector<int64_t>& special, const std::function<void(int64_t)>& measured = {});
+// are outliers), and are not spliced. `special` has the ids. Three forward passes of all tokens; after each few
+// thousand tokens `done` is told how many there were.
+SaeMeasured measure_sae(const Model& model, const Sae& sae, const std::vector<std::vector<int64_t>>& documents,
+                        const std::vector<int64_t>& special, const std::function<void(int64_t)>& done = {});
 
 // Why a report cannot be right (explained variance below 0, nothing or nearly everything active, over 99% dead: a wrong
 // layer, a wrong scale, a wrong model); empty if it can.

@@ -71,12 +71,10 @@ Json quality_line(const SaeLearner& learner, const at::Tensor& held_out, double 
 void finish(Run& run, const StateStream& stream, RunRecord& record, SaeTrainResult& result) {
   const SaeTrainSettings& s = run.settings;
   Json reports = Json::object();
-  const auto all = tokens_of(all_documents(run.held_out));
   int64_t tokens = 0;
-  for (const std::vector<int64_t>& document : all) tokens += std::ssize(document);
-  // each SAE on all of the text, then on its kinds one by one
-  Progress progress("measure", 2 * tokens * std::ssize(run.learners), "token");
-  const auto measured = [&](int64_t more) {
+  for (const Document& document : all_documents(run.held_out)) tokens += std::ssize(document.tokens);
+  Progress progress("measure", tokens * std::ssize(run.learners), "token");
+  const auto done = [&](int64_t more) {
     progress.advance(more);
     check_interrupt("sae train");
   };
@@ -89,12 +87,15 @@ void finish(Run& run, const StateStream& stream, RunRecord& record, SaeTrainResu
     TrainedSae trained;
     trained.layer = sae.place.layer;
     trained.dead_share = learner.dead_share();
-    trained.report = measure_sae(run.model, sae, all, run.states.special, measured);
+    SaeMeasured all{SaeQuality(sae)};
     Json& report = reports[layer_name(learner)];
-    report["all text"] = report_to_json(trained.report);
     for (const auto& [name, documents] : run.held_out) {
-      report[name] = report_to_json(measure_sae(run.model, sae, tokens_of(documents), run.states.special, measured));
+      const SaeMeasured measured = measure_sae(run.model, sae, tokens_of(documents), run.states.special, done);
+      report[name] = report_to_json(measured.report());
+      all.add(measured);
     }
+    trained.report = all.report();
+    report["all text"] = report_to_json(trained.report);
     report["dead_share_in_training"] = trained.dead_share;
     save_sae(sae, record.folder() / layer_name(learner), s.save_as,
              {{"context_size", s.context},

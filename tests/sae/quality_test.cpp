@@ -87,7 +87,7 @@ class MeasureSae : public testing::Test {
 };
 
 TEST_F(MeasureSae, APerfectSaeLosesNothing) {
-  const SaeReport report = measure_sae(model_, identity_sae(), documents_, {});
+  const SaeReport report = measure_sae(model_, identity_sae(), documents_, {}).report();
   EXPECT_EQ(report.positions, 29 + 16 + 8);
   EXPECT_NEAR(report.explained_variance, 1, 1e-6);
   EXPECT_NEAR(report.loss_spliced, report.loss, 1e-4);
@@ -95,8 +95,24 @@ TEST_F(MeasureSae, APerfectSaeLosesNothing) {
   EXPECT_NE(report.loss_zero, report.loss);
 }
 
+TEST_F(MeasureSae, TextsAddUp) {
+  const Sae sae = silent_sae(at::ones({kWidth}));
+  SaeMeasured sums{SaeQuality(sae)};
+  int64_t tokens = 0, all = 0;
+  for (const std::vector<int64_t>& document : documents_) {
+    sums.add(measure_sae(model_, sae, {document}, {}, [&](int64_t more) { tokens += more; }));
+    all += std::ssize(document);
+  }
+  EXPECT_EQ(tokens, all);
+  const SaeReport parts = sums.report(), whole = measure_sae(model_, sae, documents_, {}).report();
+  EXPECT_EQ(parts.positions, whole.positions);
+  EXPECT_NEAR(parts.explained_variance, whole.explained_variance, 1e-6);
+  EXPECT_NEAR(parts.loss, whole.loss, 1e-5);
+  EXPECT_NEAR(parts.loss_spliced, whole.loss_spliced, 1e-5);
+}
+
 TEST_F(MeasureSae, ASilentSaeLosesAll) {
-  const SaeReport report = measure_sae(model_, silent_sae(at::zeros({kWidth})), documents_, {});
+  const SaeReport report = measure_sae(model_, silent_sae(at::zeros({kWidth})), documents_, {}).report();
   EXPECT_EQ(report.loss_spliced, report.loss_zero);
   EXPECT_EQ(report.loss_recovered(), 0);
   EXPECT_EQ(report.dead_share, 1);
@@ -110,30 +126,30 @@ TEST_F(MeasureSae, TheLossIsTheModels) {
       loss -= log_p[static_cast<int64_t>(i) - 1][tokens[i]].item<double>();
     }
   }
-  EXPECT_NEAR(measure_sae(model_, identity_sae(), documents_, {}).loss, loss / count, 1e-4);
+  EXPECT_NEAR(measure_sae(model_, identity_sae(), documents_, {}).report().loss, loss / count, 1e-4);
 }
 
 TEST_F(MeasureSae, SpecialAndFirstPositionsAreNeitherCountedNorReplaced) {
   std::vector<int64_t> tokens = test::random_tokens(20, 4);
   tokens[5] = tokens[11] = 299;
-  EXPECT_EQ(measure_sae(model_, identity_sae(), {tokens}, {299}).positions, 17);
+  EXPECT_EQ(measure_sae(model_, identity_sae(), {tokens}, {299}).report().positions, 17);
   // with every position left out but one, zeros change only what follows that one
   const std::vector<int64_t> mostly(20, 299);
-  EXPECT_THROW(measure_sae(model_, identity_sae(), {mostly}, {299}), Error);
+  EXPECT_THROW(measure_sae(model_, identity_sae(), {mostly}, {299}).report(), Error);
   std::vector<int64_t> last = mostly;
   last[19] = 3;  // predicts nothing
-  const SaeReport report = measure_sae(model_, silent_sae(at::zeros({kWidth})), {last}, {299});
+  const SaeReport report = measure_sae(model_, silent_sae(at::zeros({kWidth})), {last}, {299}).report();
   EXPECT_EQ(report.positions, 1);
   EXPECT_NEAR(report.loss_zero, report.loss, 1e-6);
-  EXPECT_THROW(measure_sae(model_, identity_sae(), {}, {}), Error);
-  EXPECT_THROW(measure_sae(model_, identity_sae(), {{1}}, {}), Error);
+  EXPECT_THROW(measure_sae(model_, identity_sae(), {}, {}).report(), Error);
+  EXPECT_THROW(measure_sae(model_, identity_sae(), {{1}}, {}).report(), Error);
 }
 
 TEST_F(MeasureSae, EveryPlaceCanBeMeasured) {
   for (PlaceKind kind : {PlaceKind::resid_pre, PlaceKind::resid_mid, PlaceKind::mlp_out, PlaceKind::attention_out}) {
     Sae sae = identity_sae();
     sae.place = {kind, 1};
-    EXPECT_NEAR(measure_sae(model_, sae, documents_, {}).loss_recovered(), 1, 1e-2) << place_name(sae.place);
+    EXPECT_NEAR(measure_sae(model_, sae, documents_, {}).report().loss_recovered(), 1, 1e-2) << place_name(sae.place);
   }
 }
 
