@@ -1,5 +1,7 @@
 #include "base/error.h"
 #include "base/files.h"
+#include "base/parallel.h"
+#include "base/shared_progress.h"
 #include "experiment/matrix_report.h"
 #include "experiment/similarity_steps.h"
 #include "experiment/steps.h"
@@ -9,11 +11,14 @@
 #include "train/pretrain.h"
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string_view>
 
+#include <ATen/Parallel.h>
 #include <nlohmann/json.hpp>
 
 namespace introspect {
@@ -22,12 +27,40 @@ namespace {
 
 using Say = std::function<void(const std::string&)>;
 
-// Models that a pre-training makes first.
-void make_models(MatrixRecipe& recipe, const fs::path& out, const Say& say) {
-  for (const MatrixPretraining& each : recipe.pretraining) {
-    say("pre-training " + each.name);
-    pretrain(read_pretrain_recipe(each.recipe), out / "pretrain" / each.name, -1, say);
+// Side by side; one alone may use all threads.
+void pretrain_all(const std::vector<MatrixPretraining>& list, const fs::path& out, int workers, const Say& say) {
+  if (list.empty()) return;
+  std::vector<PretrainRecipe> recipes;
+  int64_t steps = 0;
+  for (const MatrixPretraining& each : list) {
+    recipes.push_back(read_pretrain_recipe(each.recipe));
+    steps += steps_of(recipes.back());
   }
+  SharedProgress progress("pretrain", steps, "step");
+  std::mutex mutex;
+  std::vector<std::function<void()>> jobs;
+  for (size_t i = 0; i < list.size(); ++i) {
+    jobs.emplace_back([&, i] {
+      const std::string& name = list[i].name;
+      const auto say_of = [&](const std::string& line) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        say("  " + name + ": " + line);
+      };
+      int64_t last = 0;
+      pretrain(recipes[i], out / "pretrain" / name, -1, say_of, [&](const PretrainProgress& now) {
+        progress.advance(now.step - last, name + ": " + now.note());
+        last = now.step;
+      });
+      progress.advance(steps_of(recipes[i]) - last, name);
+    });
+  }
+  run_parallel(jobs, workers, list.size() == 1 ? at::get_num_threads() : 1);
+  progress.finish();
+}
+
+// Models that a pre-training makes first.
+void make_models(MatrixRecipe& recipe, const fs::path& out, int workers, const Say& say) {
+  pretrain_all(recipe.pretraining, out, workers, say);
   for (MatrixModel& model : recipe.models) {
     if (!model.pretrain.empty()) {
       model.path = fs::absolute(out / "pretrain" / model.pretrain);
@@ -192,7 +225,7 @@ MatrixTaskResult run_matrix_task(const MatrixRecipe& recipe, const MatrixTask& t
 
 RunResult run_matrix(const MatrixRecipe& given, const fs::path& out, const RunOptions& options, const Say& say) {
   MatrixRecipe recipe = given;
-  make_models(recipe, out, say);
+  make_models(recipe, out, options.workers, say);
   RunResult result;
   std::vector<MatrixTaskResult> tasks;
   for (const MatrixTask& task : recipe.tasks) {

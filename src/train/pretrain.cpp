@@ -16,6 +16,7 @@
 #include <chrono>
 #include <cmath>
 #include <fstream>
+#include <optional>
 #include <set>
 
 #include <ATen/Functions.h>
@@ -230,8 +231,18 @@ PretrainRecipe read_pretrain_recipe(const fs::path& path) {
   return recipe;
 }
 
+std::string PretrainProgress::note() const {
+  return fmt::format("loss {:.3f} | {:.0f} tokens/s | {:.0f}% of products", loss, tokens_per_second,
+                     100 * product_share);
+}
+
+int64_t steps_of(const PretrainRecipe& recipe) {
+  return read_settings(recipe.json, recipe.path.string(), -1).steps();
+}
+
 PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, int64_t seed_override,
-                        const std::function<void(const std::string&)>& say) {
+                        const std::function<void(const std::string&)>& say,
+                        const std::function<void(const PretrainProgress&)>& stepped) {
   using Clock = std::chrono::steady_clock;
   const std::string label = recipe.path.string();
   const fs::path base = recipe.path.parent_path();
@@ -307,8 +318,8 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
 
   std::ofstream log;
   if (first_process()) log.open(folder / "log.jsonl", std::ios::app);
-  Progress progress("pretrain", steps, "step");
-  progress.set(step);
+  std::optional<Progress> progress;
+  if (!stepped) progress.emplace("pretrain", steps, "step").set(step);
   const auto start = Clock::now();
   int64_t tokens_here = 0;
   while (step < steps) {
@@ -339,9 +350,12 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     result.tokens_per_second = static_cast<double>(tokens_here) / seconds;
     result.product_share = result.tokens_per_second * operations_per_token(model) / (rate * processes);
-    progress.note(fmt::format("loss {:.3f} | {:.0f} tokens/s | {:.0f}% of products", smooth, result.tokens_per_second,
-                              100 * result.product_share));
-    progress.advance();
+    const PretrainProgress now{step, steps, smooth, result.tokens_per_second, result.product_share};
+    if (stepped) stepped(now);
+    if (progress) {
+      progress->note(now.note());
+      progress->advance();
+    }
     if (first_process() && (step % s.report_steps == 0 || step == steps)) {
       Json line{{"step", step},
                 {"tokens", result.tokens},
@@ -363,7 +377,7 @@ PretrainResult pretrain(const PretrainRecipe& recipe, const fs::path& folder, in
     if (step % s.checkpoint_steps == 0 || stop) save();
     if (stop) check_interrupt("pretrain");
   }
-  progress.finish();
+  if (progress) progress->finish();
   result.steps = steps;
   result.loss = smooth;
   if (!first_process()) return result;
