@@ -34,7 +34,7 @@ void shorten_training(Json& train) {
 void shorten_data(Json& json, const std::string& kind) {
   Json& dataset = json["dataset"];
   if (kind == "patching") {
-    dataset.merge_patch({{"max_pairs", 24}, {"only_correct", false}, {"min_per_cell", 1}, {"max_per_cell", 8}});
+    dataset.merge_patch({{"max_pairs", 24}, {"only_correct", false}, {"balanced", false}});
     dataset.merge_patch({{"train_share", 0.5}, {"validation_share", 0.2}});  // few pairs, and every split has some
   } else if (kind == "ablation") {
     dataset.merge_patch({{"max_questions", 24}, {"balanced", false}, {"train_share", 0.5}, {"validation_share", 0.2}});

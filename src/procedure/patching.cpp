@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <tuple>
 
 #include <ATen/Functions.h>
@@ -185,7 +186,13 @@ Dataset make_patching_dataset(const Model& model, const Tokenizer& tokenizer, co
     fail("patching", fmt::format("got no prompt that the target answers rightly, of {}", prompts.size()),
          "teach the target these facts in option format, or set only_correct to false");
   }
-  Balanced balanced = balance(measured.outcomes, measured.names, settings.balance, settings.seed);
+  Balanced balanced;
+  if (settings.balanced) {
+    balanced = balance(measured.outcomes, measured.names, settings.balance, settings.seed);
+  } else {
+    balanced.kept.resize(measured.outcomes.size());
+    std::iota(balanced.kept.begin(), balanced.kept.end(), size_t{0});
+  }
   std::stable_sort(balanced.kept.begin(), balanced.kept.end(),
                    [&](size_t a, size_t b) { return measured.outcomes[a].split < measured.outcomes[b].split; });
 

@@ -23,6 +23,7 @@ struct PatchingSettings {
   uint64_t seed = 1;
   PairSettings pairs;
   SweepSettings sweep;
+  bool balanced = true;  // changed and unchanged equally many in every cell (balance.h); false: every patch is kept
   BalanceSettings balance;
   PromptStyle style;
   std::string style_name = "plain";      // or "chat": with the target's chat template

@@ -24,33 +24,36 @@ at::ScalarType parse_dtype(const std::string& name, const std::string& label) {
 }  // namespace
 
 Json patching_settings_to_json(const PatchingSettings& settings) {
-  return {{"seed", settings.seed},
-          {"blocks", settings.sweep.blocks},
-          {"pairs_per_subject", settings.pairs.pairs_per_subject},
-          {"max_pairs", settings.pairs.max_pairs},
-          {"option_count", settings.pairs.option_count},
-          {"template_index", settings.pairs.template_index},
-          {"train_share", settings.pairs.train_share},
-          {"validation_share", settings.pairs.validation_share},
-          {"only_correct", settings.sweep.only_correct},
-          {"compute", dtype_name(settings.sweep.compute)},
-          {"rows_per_pass", settings.sweep.rows_per_pass},
-          {"prompts_per_chunk", settings.prompts_per_chunk},
-          {"min_per_cell", settings.balance.min_per_cell},
-          {"max_per_cell", settings.balance.max_per_cell},
-          {"max_share", settings.balance.max_share},
-          {"token_types", settings.token_types},
-          {"style", settings.style_name},
-          {"system", settings.system},
-          {"instruction", settings.style.instruction},
-          {"joiner", settings.style.joiner},
-          {"refusal", settings.style.refusal},
-          {"cue", settings.style.cue}};
+  Json json = {{"seed", settings.seed},
+               {"blocks", settings.sweep.blocks},
+               {"pairs_per_subject", settings.pairs.pairs_per_subject},
+               {"max_pairs", settings.pairs.max_pairs},
+               {"option_count", settings.pairs.option_count},
+               {"template_index", settings.pairs.template_index},
+               {"train_share", settings.pairs.train_share},
+               {"validation_share", settings.pairs.validation_share},
+               {"only_correct", settings.sweep.only_correct},
+               {"compute", dtype_name(settings.sweep.compute)},
+               {"rows_per_pass", settings.sweep.rows_per_pass},
+               {"prompts_per_chunk", settings.prompts_per_chunk},
+               {"min_per_cell", settings.balance.min_per_cell},
+               {"max_per_cell", settings.balance.max_per_cell},
+               {"max_share", settings.balance.max_share},
+               {"token_types", settings.token_types},
+               {"style", settings.style_name},
+               {"system", settings.system},
+               {"instruction", settings.style.instruction},
+               {"joiner", settings.style.joiner},
+               {"refusal", settings.style.refusal},
+               {"cue", settings.style.cue}};
+  if (!settings.balanced) json["balanced"] = false;  // a data set made before there was this key is the same as with it
+  return json;
 }
 
 PatchingSettings parse_patching_settings(const Json& table, const std::string& label) {
   PatchingSettings made;
-  const Json known = patching_settings_to_json(made);
+  Json known = patching_settings_to_json(made);
+  known["balanced"] = made.balanced;
   for (const auto& [key, value] : table.items()) {
     if (known.contains(key)) continue;
     std::string names;
@@ -74,6 +77,7 @@ PatchingSettings parse_patching_settings(const Json& table, const std::string& l
   read("compute", compute);
   read("rows_per_pass", made.sweep.rows_per_pass);
   read("prompts_per_chunk", made.prompts_per_chunk);
+  read("balanced", made.balanced);
   read("min_per_cell", made.balance.min_per_cell);
   read("max_per_cell", made.balance.max_per_cell);
   read("max_share", made.balance.max_share);

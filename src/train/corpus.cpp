@@ -21,15 +21,17 @@ namespace {
 
 constexpr size_t held_out_stride = 64;
 
-int64_t begin_token(const Tokenizer& tokenizer) {
+// BOS, if the tokenizer has one.
+std::vector<int64_t> beginning(const Tokenizer& tokenizer) {
   const std::optional<int64_t> bos = tokenizer.bos();
-  if (!bos) fail("corpus", "the tokenizer has no BOS token, with which every document begins");
-  return *bos;
+  return bos ? std::vector<int64_t>{*bos} : std::vector<int64_t>{};
 }
 
+// Nothing predicts the first token of a document: its weight is 0.
 void append(Document& document, const std::vector<int64_t>& tokens, double weight) {
   document.tokens.insert(document.tokens.end(), tokens.begin(), tokens.end());
   document.weights.resize(document.tokens.size(), static_cast<float>(weight));
+  if (!document.weights.empty()) document.weights[0] = 0;
 }
 
 void shorten(Document& document, int64_t context) {
@@ -41,7 +43,7 @@ void shorten(Document& document, int64_t context) {
 class FileSource : public TextSource {
  public:
   FileSource(const std::vector<fs::path>& files, const Tokenizer& tokenizer, int64_t context, int64_t max_bytes)
-      : bos_(begin_token(tokenizer)), context_(context) {
+      : beginning_(beginning(tokenizer)), length_(context - std::ssize(beginning_)) {
     int64_t bytes = 0;
     for (const fs::path& file : files) {
       std::string text = read_text(file);
@@ -76,16 +78,17 @@ class FileSource : public TextSource {
   }
 
  private:
-  size_t pieces() const { return tokens_.size() / (context_ - 1); }
+  size_t pieces() const { return tokens_.size() / static_cast<size_t>(length_); }
   Document cut(size_t piece) const {
     Document document;
-    append(document, {bos_}, 0);
-    const auto first = tokens_.begin() + static_cast<int64_t>(piece) * (context_ - 1);
-    append(document, std::vector<int64_t>(first, first + (context_ - 1)), 1);
+    append(document, beginning_, 0);
+    const auto first = tokens_.begin() + static_cast<int64_t>(piece) * length_;
+    append(document, std::vector<int64_t>(first, first + length_), 1);
     return document;
   }
 
-  int64_t bos_, context_;
+  std::vector<int64_t> beginning_;
+  int64_t length_;  // of a piece of text
   size_t files_ = 0;
   std::vector<int32_t> tokens_;
 };
@@ -124,7 +127,7 @@ class StatementSource : public FactSource {
  private:
   Document make(Random& random) const override {
     Document document;
-    append(document, {begin_token(tokenizer_)}, 0);
+    append(document, beginning(tokenizer_), 0);
     const uint64_t count = 1 + random.below(4);
     for (uint64_t i = 0; i < count; ++i) {
       const DrawnFact drawn = facts_.draw(random);
@@ -155,7 +158,7 @@ class OptionSource : public FactSource {
     const std::vector<std::string> options = choose_options(*drawn.relation, *drawn.fact, nullptr, 5, random);
     const OptionPrompt prompt = option_prompt(*drawn.relation, *drawn.fact, drawn.template_index, options);
     Document document;
-    append(document, {begin_token(tokenizer_)}, 0);
+    append(document, beginning(tokenizer_), 0);
     append(document, tokenizer_.encode_plain(prompt.prompt), prompt_weight_);
     append(document, tokenizer_.encode_plain(prompt.answer), answer_weight_);
     if (std::ssize(document.tokens) > context_) {

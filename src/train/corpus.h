@@ -30,7 +30,7 @@ class TextSource {
   virtual std::string describe() const = 0;
 };
 
-// Files of plain text, cut into pieces of `context` tokens, each begun with BOS; every 64th piece is held out.
+// Files of plain text, cut into pieces of `context` tokens, each begun with BOS if the tokenizer has one; every 64th piece is held out.
 // Throws Error if no file matches or a file cannot be read. Memory: 4 bytes a token.
 std::unique_ptr<TextSource> file_source(const std::vector<fs::path>& files, const Tokenizer& tokenizer, int64_t context,
                                         int64_t max_bytes);

@@ -49,7 +49,6 @@ class GlossSource : public TextSource {
  public:
   GlossSource(const fs::path& folder, const Tokenizer& tokenizer, int64_t context)
       : tokenizer_(tokenizer), context_(context) {
-    if (!tokenizer.bos()) fail("corpus", "the tokenizer has no BOS token, with which every document begins");
     const WordNet net = WordNet::open(folder);
     size_t index = 0;
     for (const Synset& synset : net.synsets()) {
@@ -78,7 +77,7 @@ class GlossSource : public TextSource {
   template <class NextText>
   Document make(const NextText& next_text) const {
     Document document;
-    document.tokens.push_back(*tokenizer_.bos());
+    if (tokenizer_.bos()) document.tokens.push_back(*tokenizer_.bos());
     while (std::ssize(document.tokens) < context_) {
       for (const int64_t id : tokenizer_.encode_plain(next_text() + "\n")) document.tokens.push_back(id);
     }

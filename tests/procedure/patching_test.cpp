@@ -70,6 +70,16 @@ TEST_F(Patching, ExamplesSayWhatHappened) {
 }
 
 // Every example again, from its own words alone.
+TEST_F(Patching, UnbalancedEveryPatchIsKept) {
+  const tiny::Folder balanced, all;
+  const Dataset some = make(balanced);
+  settings.balanced = false;
+  const Dataset dataset = make(all);
+  EXPECT_EQ(std::ssize(dataset.examples), dataset.info.at("patches").get<int64_t>());
+  EXPECT_GT(dataset.examples.size(), some.examples.size());
+  EXPECT_EQ(dataset.vectors.size(0), std::ssize(dataset.examples));
+}
+
 TEST_F(Patching, AnExampleCanBeRunAgain) {
   const tiny::Folder folder;
   const Dataset dataset = make(folder);
@@ -155,6 +165,7 @@ TEST(PatchingSettings, ThereAndBack) {
   settings.seed = 9;
   settings.balance.max_share = 0.25;
   settings.token_types = {"subject final"};
+  settings.balanced = false;
   const Json table = patching_settings_to_json(settings);
   EXPECT_EQ(patching_settings_to_json(parse_patching_settings(table, "recipe")).dump(), table.dump());
   EXPECT_THROW(parse_patching_settings({{"pair_per_subject", 1}}, "recipe"), Error);

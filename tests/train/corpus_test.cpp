@@ -148,6 +148,32 @@ TEST_F(Corpus, FilesAreCutIntoPiecesOfTheContextAndSharedEvenly) {
   EXPECT_GT(with_digit, 30);
 }
 
+// Qwen's tokenizers are such.
+TEST_F(Corpus, DocumentsBeginWithTextWhereThereIsNoBos) {
+  const BpeTrainer trainer = world::trained_bpe();
+  Json json = Json::parse(trainer.config_json());
+  json.erase("bos_token");
+  Json whole = Json::parse(trainer.tokenizer_json());
+  whole["post_processor"] = nullptr;
+  const Tokenizer without = Tokenizer::from_json(whole.dump(), json.dump());
+  ASSERT_FALSE(without.bos());
+  Json tables = this->tables();
+  tables.push_back({{"name", "glosses"}, {"kind", "wordnet"}, {"weight", 10}});
+  Mixture mixture(tables, without, 128, folder_.path(), 1);
+  std::set<int64_t> first;
+  for (const Document& document : mixture.next(20000)) {
+    ASSERT_GT(document.tokens.size(), 1u);
+    EXPECT_LE(std::ssize(document.tokens), 128);
+    EXPECT_EQ(document.weights[0], 0);
+    EXPECT_FALSE(without.is_special(document.tokens[0]));
+    first.insert(document.tokens[0]);
+  }
+  EXPECT_GT(first.size(), 3u);
+  const auto source = file_source({folder_ / "text.txt"}, without, context, 1 << 20);
+  Random random(1, "draws");
+  EXPECT_EQ(std::ssize(source->next(random).tokens), context);
+}
+
 TEST_F(Corpus, StatementsWeightTheirObjects) {
   const auto source = statement_source(folder_ / "facts", tokenizer(), 128, 3);
   Random random(1, "draws");
