@@ -218,21 +218,32 @@ std::vector<Finding> where_from_findings(const FoundIn& run) {
       {fmt::format("What a residual state was taken from, told from the vector alone ({} train states; {} of "
                    "tokens that cannot be said on one line are left out)",
                    count(std::ssize(dataset.of(Split::train))), count(left_out)),
-       {"row", "token", "layer", "both", "unparsable", "n", "seeds"},
+       {"row", "token", "less self", "p", "layer", "both", "unparsable", "n", "seeds"},
        {}},
       {}};
   const auto tested = std::ssize(dataset.of(Split::test));
   std::vector<std::vector<std::string>>& lines = finding.table.lines;
+  std::vector<Counts> of_self;
+  std::string names;  // of the rows that are no control of self
   for (const auto& [label, row] : rows_of(run, dataset, jobs, out)) {
     const WhereFromCounts counts = count_where_from(dataset, row);
-    lines.push_back({label, shown(counts.token), shown(counts.layer), shown(counts.both), count(counts.unparsable),
-                     count(tested), std::to_string(row.seeds.size())});
+    const bool self = of_self.empty();
+    if (self) of_self = counts.token;
+    std::string less = "–", p = "–";
+    if (!self) {
+      const Difference found = compare(counts.token, of_self, {})[static_cast<size_t>(Metric::exact_match)];
+      less = fmt::format("{} ({})", signed_percent(found.value), signed_interval(found.low, found.high));
+      p = p_value(found.p);
+    }
+    lines.push_back({label, shown(counts.token), less, p, shown(counts.layer), shown(counts.both),
+                     count(counts.unparsable), count(tested), std::to_string(row.seeds.size())});
+    if (!self && (row.explainer == "none" || row.condition == kCondition)) {
+      names += fmt::format("; {} {} ({}) and {}", label, lines.back()[1], p, lines.back()[4]);
+    }
   }
-  const std::vector<std::string>&self = lines.front(), &most = lines.back(), &nearest = lines[lines.size() - 2];
   finding.sentences.push_back(
-      fmt::format("From a residual state alone, {} names its token in {} of cases and its layer in {}; the nearest "
-                  "train state {} and {}, the most frequent answer {} and {}.",
-                  self[0], self[1], self[2], nearest[1], nearest[2], most[1], most[2]));
+      fmt::format("Of 100 residual states, each given alone, {} names the token of {} and the layer of {}{}.",
+                  lines.front()[0], lines.front()[1], lines.front()[4], names));
   return {finding};
 }
 

@@ -105,7 +105,9 @@ std::string capitalised(std::string text) {
 }
 
 std::string percent(double share) {
-  return std::isfinite(share) ? fmt::format("{:.1f}", tenths(share)) : "–";
+  if (!std::isfinite(share)) return "–";
+  const double shown = tenths(share);
+  return fmt::format("{}{:.1f}", shown < 0 ? "−" : "", std::abs(shown));
 }
 
 std::string signed_percent(double share) {
