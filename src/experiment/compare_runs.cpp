@@ -121,7 +121,7 @@ RunComparison compare_runs(const FoundRun& first, const FoundRun& second, const 
       if (!change) change = independent(*of_a, *of_b);
       result.table.lines.push_back({row.label, metric_label(each), percent(of_a->value), percent(of_b->value),
                                     signed_percent(change->difference), signed_interval(change->low, change->high),
-                                    p_value(change->p)});
+                                    p_cell(change->p)});
     }
   }
   return result;

@@ -71,7 +71,7 @@ NamedTable simulated_table(const SimulatedScores& simulated) {
     table.lines.push_back({row_name(score->explainer, score->condition, "features").label, percent(score->value),
                            interval(score->low, score->high), self ? "" : signed_percent(score->difference_to_self),
                            self ? "" : signed_interval(score->difference_low, score->difference_high),
-                           p_value(score->p_against_self), count(score->n)});
+                           p_cell(score->p_against_self), count(score->n)});
   }
   return table;
 }

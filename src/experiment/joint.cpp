@@ -48,8 +48,8 @@ NamedTable joint_table(const std::vector<Recipe>& tasks, const std::vector<TaskR
                              score_shown(joint),
                              fmt::format("{} ({})", signed_percent(joint->difference_to_self),
                                          signed_interval(joint->difference_low, joint->difference_high)),
-                             p_value(joint->p_against_self).substr(2), std::to_string(joint->n),
-                             std::to_string(joint->clusters), std::to_string(joint->seeds)});
+                             p_cell(joint->p_against_self), std::to_string(joint->n), std::to_string(joint->clusters),
+                             std::to_string(joint->seeds)});
     }
   }
   return table;

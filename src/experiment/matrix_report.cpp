@@ -152,11 +152,6 @@ std::vector<Privilege> privileges(const MatrixRecipe& recipe, const std::vector<
   return all;
 }
 
-std::string plain_p(double p) {
-  const std::string words = p_value(p);
-  return words.size() > 2 ? words.substr(2) : "–";
-}
-
 NamedTable privilege_table(const std::vector<Privilege>& all) {
   NamedTable table{"Self against the best other explainer of its size",
                    {"task, target", "metric", "self", "the other", "its score", "self minus it", "p", "p, Holm",
@@ -174,7 +169,7 @@ NamedTable privilege_table(const std::vector<Privilege>& all) {
                            score_shown(each.best),
                            fmt::format("{} ({})", signed_percent(-each.best->difference_to_self),
                                        signed_interval(-each.best->difference_high, -each.best->difference_low)),
-                           plain_p(each.best->p_against_self), plain_p(each.p_holm), count(each.best->n),
+                           p_cell(each.best->p_against_self), p_cell(each.p_holm), count(each.best->n),
                            count(each.best->clusters), std::to_string(each.best->seeds)});
   }
   return table;

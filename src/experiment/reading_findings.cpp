@@ -41,7 +41,7 @@ std::vector<Finding> reading_findings(const FoundIn& run) {
       line.push_back(tested ? fmt::format("{} ({})", signed_percent(score->difference_to_self),
                                           signed_interval(score->difference_low, score->difference_high))
                             : "–");
-      line.push_back(tested ? p_value(score->p_against_self) : "–");
+      line.push_back(p_cell(score->p_against_self));
     }
     if (!last) continue;
     line.insert(line.end(), {count(last->n), std::to_string(row.seeds.size())});

@@ -155,7 +155,7 @@ NamedTable run_table(const FoundRun& run) {
     std::vector<std::string> line = {row.label};
     for (const std::string& metric : scores.metrics()) line.push_back(score_shown(scores.find(row, metric)));
     const Score* first = scores.find(row, scores.headline_metric());
-    line.push_back(first ? p_value(first->p_against_self) : "");
+    line.push_back(first ? p_cell(first->p_against_self) : "");
     line.push_back(first ? count(first->n) : "");
     table.lines.push_back(std::move(line));
   }

@@ -68,7 +68,7 @@ NamedTable map_table(const MatrixRecipe& recipe, const MatrixTaskResult& result)
                              percent(plain->value), percent(mapped->value),
                              fmt::format("{} ({})", signed_percent(forward ? pair.difference : -pair.difference),
                                          signed_interval(low, high)),
-                             p_value(pair.p).substr(2), count(mapped->n)});
+                             p_cell(pair.p), count(mapped->n)});
     }
   }
   return table;

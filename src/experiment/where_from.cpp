@@ -229,16 +229,13 @@ std::vector<Finding> where_from_findings(const FoundIn& run) {
     const WhereFromCounts counts = count_where_from(dataset, row);
     const bool self = of_self.empty();
     if (self) of_self = counts.token;
-    std::string less = "–", p = "–";
-    if (!self) {
-      const Difference found = compare(counts.token, of_self, {})[static_cast<size_t>(Metric::exact_match)];
-      less = fmt::format("{} ({})", signed_percent(found.value), signed_interval(found.low, found.high));
-      p = p_value(found.p);
-    }
-    lines.push_back({label, shown(counts.token), less, p, shown(counts.layer), shown(counts.both),
-                     count(counts.unparsable), count(tested), std::to_string(row.seeds.size())});
+    const Difference against = compare(counts.token, of_self, {})[static_cast<size_t>(Metric::exact_match)];
+    const std::string less =
+        fmt::format("{} ({})", signed_percent(against.value), signed_interval(against.low, against.high));
+    lines.push_back({label, shown(counts.token), self ? "–" : less, self ? "–" : p_cell(against.p), shown(counts.layer),
+                     shown(counts.both), count(counts.unparsable), count(tested), std::to_string(row.seeds.size())});
     if (!self && (row.explainer == "none" || row.condition == kCondition)) {
-      names += fmt::format("; {} {} ({}) and {}", label, lines.back()[1], p, lines.back()[4]);
+      names += fmt::format("; {} {} ({}) and {}", label, lines.back()[1], p_value(against.p), lines.back()[4]);
     }
   }
   finding.sentences.push_back(

@@ -49,7 +49,7 @@ std::string scores_of(const ScoreTable& table) {
       const Score* score = table.find(row, metric);
       const bool tested = score && std::isfinite(score->p_against_self);
       cells.push_back(tested ? signed_percent(score->difference_to_self) : "–");
-      cells.push_back(tested ? escape_markdown(p_value(score->p_against_self).substr(2)) : "–");
+      cells.push_back(tested ? escape_markdown(p_cell(score->p_against_self)) : "–");
     }
     cells.push_back(headline ? fmt::format("{:g}", std::round(headline->unparsable * 10) / 10) : "–");
     cells.push_back(headline ? std::to_string(headline->seeds) : "–");

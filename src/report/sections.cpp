@@ -250,7 +250,7 @@ std::string comparison_table(const ReportInput& input, const ScoreTable& table) 
                       escape_html(row_name(pair.first_explainer, pair.first_condition, pair.task).label),
                       escape_html(row_name(pair.second_explainer, pair.second_condition, pair.task).label),
                       signed_percent(pair.difference), "<small>" + signed_interval(pair.low, pair.high) + "</small>",
-                      escape_html(p_value(pair.p)), escape_html(p_value(pair.p_holm)));
+                      escape_html(p_cell(pair.p)), escape_html(p_cell(pair.p_holm)));
     }
     if (pairs == 0) continue;
     html += fmt::format(

@@ -69,7 +69,8 @@ std::string html_of(const NamedTable& table) {
     }
     body += "</tr>\n";
   }
-  return scrolling(table.title, body + "</tbody>\n");
+  constexpr size_t kFit = 7;  // columns that the text's width holds
+  return scrolling(table.title, body + "</tbody>\n", table.head.size() > kFit ? "scroll broad" : "scroll");
 }
 
 }  // namespace

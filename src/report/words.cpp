@@ -136,6 +136,11 @@ std::string p_value(double p) {
   return p < 0.001 ? "p < 0.001" : fmt::format("p = {:.3f}", p);
 }
 
+std::string p_cell(double p) {
+  if (!std::isfinite(p)) return "–";
+  return p < 0.001 ? "< 0.001" : fmt::format("{:.3f}", p);
+}
+
 std::string count(int64_t number) {
   std::string digits = std::to_string(number);
   for (size_t place = digits.size(); place > (number < 0 ? 4u : 3u); digits.insert(place, ",")) place -= 3;
