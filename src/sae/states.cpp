@@ -22,8 +22,10 @@ std::vector<int64_t> special_tokens(const Tokenizer& tokenizer) {
 }
 
 std::vector<at::Tensor> states_of(const Model& model, const std::vector<Document>& documents,
-                                  const StateSettings& settings) {
+                                  const StateSettings& settings, const StatesProgress& ran) {
   c10::NoGradGuard guard;
+  int64_t tokens = 0, tokens_run = 0;
+  for (const Document& document : documents) tokens += std::ssize(document.tokens);
   const std::set<int64_t> special(settings.special.begin(), settings.special.end());
   int64_t last_layer = 0;
   for (const Place& place : settings.places) last_layer = std::max(last_layer, place.layer + 1);
@@ -39,6 +41,7 @@ std::vector<at::Tensor> states_of(const Model& model, const std::vector<Document
       start += std::ssize(document.tokens);
       sequences.push_back(document.tokens);
     }
+    tokens_run += start;
     if (rows.empty()) continue;
     const at::Tensor wanted = at::tensor(rows, at::kLong);
     Taps taps;
@@ -50,6 +53,7 @@ std::vector<at::Tensor> states_of(const Model& model, const std::vector<Document
     options.compute = settings.compute;
     forward(model, pack(sequences), options);
     for (size_t i = 0; i < taps.size(); ++i) parts[i].push_back(taps[i].captured.to(at::kCPU, at::kFloat));
+    if (ran) ran(tokens_run, tokens);
   }
   if (parts.empty() || parts.front().empty()) {
     fail("sae", fmt::format("{} documents have no position to take states from", documents.size()),
@@ -64,19 +68,21 @@ std::vector<at::Tensor> states_of(const Model& model, const std::vector<Document
 }
 
 StateStream::StateStream(const Model& model, Mixture& mixture, const StateSettings& settings, int64_t block,
-                         uint64_t seed)
+                         uint64_t seed, StatesProgress ran)
     : model_(model),
       mixture_(mixture),
       settings_(settings),
       block_tokens_(block),
+      ran_(std::move(ran)),
       random_(seed, "order of residual states") {}
 
 void StateStream::make_block() {
   began_ = {{"mixture", mixture_.state()}, {"random", random_.state()}, {"tokens", tokens_}, {"left_out", left_out_}};
+  used_ = 0;  // from here on state() says where this block begins
   const std::vector<Document> documents = mixture_.next(block_tokens_);
   int64_t tokens = 0;
   for (const Document& document : documents) tokens += std::ssize(document.tokens);
-  block_ = states_of(model_, documents, settings_);
+  block_ = states_of(model_, documents, settings_, ran_);
   std::vector<int64_t> order(block_.front().size(0));
   std::iota(order.begin(), order.end(), 0);
   random_.shuffle(order);
@@ -84,7 +90,6 @@ void StateStream::make_block() {
   for (at::Tensor& states : block_) states = states.index_select(0, rows);
   tokens_ += tokens;
   left_out_ += tokens - std::ssize(order);
-  used_ = 0;
 }
 
 const std::vector<at::Tensor>& StateStream::block() {

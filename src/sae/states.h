@@ -8,6 +8,7 @@
 #include "train/corpus.h"
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -25,17 +26,22 @@ struct StateSettings {
   at::ScalarType compute = at::kFloat;
 };
 
+// Told how many tokens have been run, and of how many.
+using StatesProgress = std::function<void(int64_t, int64_t)>;
+
 // The states [M, D] at each place, float32 on the processor, of the positions that count. Runs the model as far as the
 // last place.
 std::vector<at::Tensor> states_of(const Model& model, const std::vector<Document>& documents,
-                                  const StateSettings& settings);
+                                  const StateSettings& settings, const StatesProgress& ran = {});
 
 // Blocks of text are run and their positions shuffled; when the positions of a block are used up the next is made.
 // Memory: 4 D bytes a position of the block and place, twice while it is shuffled.
 class StateStream {
  public:
-  // The model, and the mixture that the text comes from, must outlive it. `block` is in tokens.
-  StateStream(const Model& model, Mixture& mixture, const StateSettings& settings, int64_t block, uint64_t seed);
+  // The model, and the mixture that the text comes from, must outlive it. `block` is in tokens; `ran` is told of those
+  // of a block while it is made.
+  StateStream(const Model& model, Mixture& mixture, const StateSettings& settings, int64_t block, uint64_t seed,
+              StatesProgress ran = {});
 
   // [count, D] a place, the same positions in each. What is left of a block when it holds less than `count` positions
   // is not used.
@@ -57,6 +63,7 @@ class StateStream {
   Mixture& mixture_;
   StateSettings settings_;
   int64_t block_tokens_;
+  StatesProgress ran_;
   Random random_;
   std::vector<at::Tensor> block_;
   int64_t used_ = 0, tokens_ = 0, left_out_ = 0;

@@ -148,9 +148,21 @@ SaeTrainResult train_saes(const SaeRecipe& recipe, const fs::path& folder,
   Mixture mixture(recipe.json.at("text"), run.tokenizer, s.context, base, static_cast<uint64_t>(s.seed));
   run.held_out = mixture.held_out(static_cast<size_t>(s.held_out));
   const std::vector<at::Tensor> held_out_states = states_of(run.model, all_documents(run.held_out), run.states);
-  StateStream stream(run.model, mixture, run.states, s.block_tokens, static_cast<uint64_t>(s.seed));
-
   const int64_t steps = s.steps();
+  int64_t step = 0;
+  Progress progress("sae train", steps, "step");
+  std::function<void()> save;  // empty until the first block is read: until then there is nothing to save
+  // a block of a large model takes minutes
+  const auto ran = [&](int64_t tokens, int64_t of) {
+    progress.note(fmt::format("the model reads: {} of {} tokens of a block", tokens, of));
+    progress.set(step);
+    if (!interrupted() || !save) return;
+    save();
+    check_interrupt("sae train");
+  };
+  const int64_t block = std::min(s.block_tokens, std::max(steps, int64_t{2}) * s.batch);  // no more than is learnt from
+  StateStream stream(run.model, mixture, run.states, block, static_cast<uint64_t>(s.seed), ran);
+
   say(fmt::format("target      {} ({}, {} layers, d_model {})", s.target_name, s.target.string(), config.layers,
                   config.d_model));
   say(fmt::format(
@@ -165,7 +177,6 @@ SaeTrainResult train_saes(const SaeRecipe& recipe, const fs::path& folder,
                   at::get_num_threads(), dtype_name(run.states.compute)));
 
   const fs::path checkpoint = folder / "checkpoint" / "state.safetensors";
-  int64_t step = 0;
   std::vector<double> smooth(run.learners.size(), 0);
   if (record.state() == StepState::resume && fs::exists(checkpoint)) {
     const TrainingState state = load_training_state(checkpoint);
@@ -179,7 +190,7 @@ SaeTrainResult train_saes(const SaeRecipe& recipe, const fs::path& folder,
   } else {
     for (size_t i = 0; i < run.learners.size(); ++i) run.learners[i].begin(stream.block()[i]);
   }
-  const auto save = [&] {
+  save = [&] {
     NamedTensors tensors;
     Json learners = Json::array();
     for (const SaeLearner& learner : run.learners) {
@@ -191,7 +202,6 @@ SaeTrainResult train_saes(const SaeRecipe& recipe, const fs::path& folder,
   };
 
   std::ofstream log(folder / "log.jsonl", std::ios::app);
-  Progress progress("sae train", steps, "step");
   progress.set(step);
   const auto start = Clock::now();
   const int64_t first = step;

@@ -125,6 +125,34 @@ TEST(SaeLearner, RefusesStatesWithoutVarianceAndLossesThatAreNotFinite) {
   EXPECT_TRUE(holds(error_of([&] { learner.step(at::full({50, 32}, std::nanf("")), 1); }), "lower learning_rate"));
 }
 
+// Stopped while the model reads, the block is read again from its beginning.
+TEST(States, TheStateInTheMiddleOfABlockIsItsBeginning) {
+  const TemporaryFolder folder;
+  world::write_facts(folder / "facts");
+  const Json text = Json::array({{{"name", "facts"}, {"kind", "statements"}, {"facts", "facts"}, {"weight", 1}}});
+  const Model model = world::loud_model(world::config(256, 3));
+  StateSettings settings;
+  settings.places = {{PlaceKind::resid_post, 1}};
+  settings.pass_tokens = 64;
+  Mixture mixture(text, world::tokenizer(), 64, folder.path(), 1);
+  Json middle;
+  int64_t blocks = 0;
+  StateStream* reading = nullptr;
+  StateStream stream(model, mixture, settings, 300, 1, [&](int64_t tokens, int64_t of) {
+    if (tokens == of) ++blocks;
+    if (blocks == 1 && tokens < of) middle = reading->state();  // in the second block
+  });
+  reading = &stream;
+  while (blocks < 2) stream.next(50);
+  const at::Tensor second = stream.block()[0];
+  ASSERT_FALSE(middle.is_null());
+  Mixture again(text, world::tokenizer(), 64, folder.path(), 1);
+  StateStream resumed(model, again, settings, 300, 1);
+  resumed.restore(middle);
+  EXPECT_TRUE(at::equal(resumed.block()[0], second));
+  EXPECT_TRUE(at::equal(resumed.next(50)[0], second.narrow(0, 0, 50)));
+}
+
 TEST(States, SpecialAndFirstPositionsAreLeftOut) {
   const Model model = world::loud_model(world::config(256, 3));
   StateSettings settings;
@@ -250,8 +278,8 @@ TEST_F(SaeTraining, InterruptedAtEveryStepItEndsInTheSameBytes) {
     const fs::path file = recipe("r.toml", kind);
     const std::string whole = "whole" + kind.substr(8, 3), parts = "parts" + kind.substr(8, 3);
     run(file, whole);
-    int steps = 0;
-    for (; steps < 12; ++steps) {
+    // each stops after one step, where a block of text begins, or while it measures
+    for (int i = 0; i < 20; ++i) {
       const int code = world::in_child([&] {
         std::raise(SIGTERM);
         run(file, parts);
