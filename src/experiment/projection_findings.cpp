@@ -98,7 +98,8 @@ std::vector<Finding> projection_findings(const FoundIn& run) {
       gap_is_clear &= clear && !std::isnan(closed.value);
       if (job.name != run.recipe.explainers.front().name && closed.value > best) {
         best = closed.value;
-        best_words = fmt::format("{} ({}, {}) closes {} of it", line[0], line[1], line[2], line.back());
+        best_words =
+            fmt::format("{} ({}, {}) closes {} of 100 parts of the gap", line[0], line[1], line[2], line.back());
       }
     }
     const Score* score = run.score(job.name, job.condition, metric_name(metrics.back()));
@@ -113,9 +114,12 @@ std::vector<Finding> projection_findings(const FoundIn& run) {
   std::string sentence = fmt::format("On {} self comes to {} and {}, asked plainly, to {}", name,
                                      percent_shown(high->value, high->low, high->high), reference,
                                      percent_shown(low->value, low->low, low->high));
-  sentence += gap_is_clear         ? fmt::format("; of all ways to hand the vector over, {}.", best_words)
-              : best_words.empty() ? "."
-                                   : ": that gap is not clear, so that shares of it say little.";
+  sentence +=
+      gap_is_clear
+          ? fmt::format("; of the ways to hand the vector over that are listed, {}; the best of many looks too good.",
+                        best_words)
+      : best_words.empty() ? "."
+                           : ": that gap is not clear, so that shares of it say little.";
   finding.sentences.push_back(sentence);
   return {finding};
 }
