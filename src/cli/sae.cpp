@@ -149,11 +149,12 @@ void run(const SaeInfoOptions& options) {
     int64_t tokens = 0;
     for (const std::vector<int64_t>& document : sample->documents) tokens += std::ssize(document);
     Progress progress("measure", tokens, "token");
-    const SaeReport report = measure_sae(sample->model, sae, sample->documents, sample->special, [&](int64_t more) {
-                               progress.advance(more);
-                               check_interrupt("sae info");
-                             }).report();
+    const SaeMeasured measured = measure_sae(sample->model, sae, sample->documents, sample->special, [&](int64_t more) {
+      progress.advance(more);
+      check_interrupt("sae info");
+    });
     progress.finish();
+    const SaeReport report = measured.report();
     all.back()["report"] = report_to_json(report);
     if (!options.json) print_report(report);
     reason = absurd(report, sae);

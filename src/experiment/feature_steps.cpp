@@ -66,15 +66,20 @@ Json sae_reports(const Recipe& recipe, const Model& model, const Tokenizer& toke
       recipe.features.tokens > 0 ? std::clamp<int64_t>(recipe.features.tokens / 10, 2000, 20000) : 20000;
   Mixture mixture(recipe.features.text, tokenizer, 128, recipe.path.parent_path(), 17);
   std::vector<std::vector<int64_t>> documents;
-  for (Document& document : mixture.next(sample)) documents.push_back(std::move(document.tokens));
+  int64_t tokens = 0;
+  for (Document& document : mixture.next(sample)) {
+    tokens += std::ssize(document.tokens);
+    documents.push_back(std::move(document.tokens));
+  }
   const std::vector<int64_t> special = special_tokens(tokenizer);
   Json reports = Json::array();
-  Progress progress("measure SAEs", sample * std::ssize(saes), "token");
+  Progress progress("measure SAEs", tokens * std::ssize(saes), "token");
   for (const Sae& sae : saes) {
-    const SaeReport report = measure_sae(model, sae, documents, special, [&](int64_t tokens) {
-                               progress.advance(tokens);
-                               check_interrupt("features");
-                             }).report();
+    const SaeMeasured measured = measure_sae(model, sae, documents, special, [&](int64_t more) {
+      progress.advance(more);
+      check_interrupt("features");
+    });
+    const SaeReport report = measured.report();
     if (const std::string why = absurd(report, sae); !why.empty()) {
       fail("features", fmt::format("the SAE of layer {} does not fit the target: {}", sae.place.layer, why),
            "look at it with 'introspect sae info'");

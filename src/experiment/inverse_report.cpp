@@ -84,9 +84,7 @@ NamedTable behaviour_table(const std::vector<Examined>& examined) {
       const Share now = followed(model.dataset, wordings), start = followed(examined.front().dataset, wordings);
       const Difference difference = compare(now.clusters, start.clusters, {})[static_cast<size_t>(Metric::exact_match)];
       table.lines.push_back({i == 0 ? model.name + ", before" : model.name, i == 0 ? "all" : name, shown(now),
-                             i == 0 ? ""
-                                    : fmt::format("{} ({})", signed_percent(difference.value),
-                                                  signed_interval(difference.low, difference.high)),
+                             i == 0 ? "" : difference_shown(difference.value, difference.low, difference.high),
                              i == 0 ? "" : p_cell(difference.p), count(static_cast<int64_t>(now.estimate.items)),
                              shown(share_of(model.dataset, about, changes)),
                              shown(share_of(model.dataset, about, right))});

@@ -46,8 +46,7 @@ NamedTable joint_table(const std::vector<Recipe>& tasks, const std::vector<TaskR
       if (!single || !joint || !shown.insert(metric).second) continue;
       table.lines.push_back({task_title(tasks[i].kind, ""), metric_label(metric), score_shown(single),
                              score_shown(joint),
-                             fmt::format("{} ({})", signed_percent(joint->difference_to_self),
-                                         signed_interval(joint->difference_low, joint->difference_high)),
+                             difference_shown(joint->difference_to_self, joint->difference_low, joint->difference_high),
                              p_cell(joint->p_against_self), std::to_string(joint->n), std::to_string(joint->clusters),
                              std::to_string(joint->seeds)});
     }

@@ -164,13 +164,12 @@ NamedTable privilege_table(const std::vector<Privilege>& all) {
           {name, metric_label(each.task->metric), score_shown(each.self), each.why, "–", "–", "–", "–", "–", "–", "–"});
       continue;
     }
-    table.lines.push_back({name, metric_label(each.task->metric), score_shown(each.self),
-                           fmt::format("{} (validation loss {:.3f})", each.other, each.validation_loss),
-                           score_shown(each.best),
-                           fmt::format("{} ({})", signed_percent(-each.best->difference_to_self),
-                                       signed_interval(-each.best->difference_high, -each.best->difference_low)),
-                           p_cell(each.best->p_against_self), p_cell(each.p_holm), count(each.best->n),
-                           count(each.best->clusters), std::to_string(each.best->seeds)});
+    table.lines.push_back(
+        {name, metric_label(each.task->metric), score_shown(each.self),
+         fmt::format("{} (validation loss {:.3f})", each.other, each.validation_loss), score_shown(each.best),
+         difference_shown(-each.best->difference_to_self, -each.best->difference_high, -each.best->difference_low),
+         p_cell(each.best->p_against_self), p_cell(each.p_holm), count(each.best->n), count(each.best->clusters),
+         std::to_string(each.best->seeds)});
   }
   return table;
 }

@@ -142,7 +142,7 @@ void add_series(const FoundIn& run, const Series& series, Finding& finding) {
   std::vector<double> shares, excess;
   std::vector<std::vector<Counts>> says_wrong, says_truth;
   CurveFigure figure{capitalised(kind_words(series.noise)),
-                     "",
+                     "Shares of answers right to the word, times 100; the table below has the figures.",
                      "of 100 train labels, how many are wrong",
                      false,
                      {{"test: right", "self", {}},
@@ -185,7 +185,6 @@ void add_series(const FoundIn& run, const Series& series, Finding& finding) {
                                    percent_shown(right.value, right.low, right.high), count(std::ssize(items))});
   }
   if (shares.size() < 2) return;
-  figure.description = "Shares of answers right to the word, times 100; the table below has the figures.";
   finding.curves.push_back(std::move(figure));
   constexpr double kMore = 1e-9;
   const double turns = first_reached(shares, excess, kMore);

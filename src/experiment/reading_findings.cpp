@@ -38,8 +38,7 @@ std::vector<Finding> reading_findings(const FoundIn& run) {
       last = score;
       const bool tested = std::isfinite(score->p_against_self);
       line.push_back(percent_shown(score->value, score->low, score->high));
-      line.push_back(tested ? fmt::format("{} ({})", signed_percent(score->difference_to_self),
-                                          signed_interval(score->difference_low, score->difference_high))
+      line.push_back(tested ? difference_shown(score->difference_to_self, score->difference_low, score->difference_high)
                             : "–");
       line.push_back(p_cell(score->p_against_self));
     }

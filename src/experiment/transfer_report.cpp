@@ -66,9 +66,8 @@ NamedTable map_table(const MatrixRecipe& recipe, const MatrixTaskResult& result)
       const double low = forward ? pair.low : -pair.high, high = forward ? pair.high : -pair.low;
       table.lines.push_back({fmt::format("{}, {}", pair.first_explainer, recipe.model(asked.target).name),
                              percent(plain->value), percent(mapped->value),
-                             fmt::format("{} ({})", signed_percent(forward ? pair.difference : -pair.difference),
-                                         signed_interval(low, high)),
-                             p_cell(pair.p), count(mapped->n)});
+                             difference_shown(forward ? pair.difference : -pair.difference, low, high), p_cell(pair.p),
+                             count(mapped->n)});
     }
   }
   return table;

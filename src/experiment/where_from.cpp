@@ -230,8 +230,7 @@ std::vector<Finding> where_from_findings(const FoundIn& run) {
     const bool self = of_self.empty();
     if (self) of_self = counts.token;
     const Difference against = compare(counts.token, of_self, {})[static_cast<size_t>(Metric::exact_match)];
-    const std::string less =
-        fmt::format("{} ({})", signed_percent(against.value), signed_interval(against.low, against.high));
+    const std::string less = difference_shown(against.value, against.low, against.high);
     lines.push_back({label, shown(counts.token), self ? "–" : less, self ? "–" : p_cell(against.p), shown(counts.layer),
                      shown(counts.both), count(counts.unparsable), count(tested), std::to_string(row.seeds.size())});
     if (!self && (row.explainer == "none" || row.condition == kCondition)) {

@@ -131,6 +131,10 @@ std::string signed_interval(double low, double high) {
   return signed_percent(low) + " to " + signed_percent(high);
 }
 
+std::string difference_shown(double value, double low, double high) {
+  return signed_percent(value) + " (" + signed_interval(low, high) + ")";
+}
+
 std::string p_value(double p) {
   if (!std::isfinite(p)) return "";
   return p < 0.001 ? "p < 0.001" : fmt::format("p = {:.3f}", p);

@@ -24,7 +24,8 @@ std::string interval(double low, double high);         // "29.1 to 37.4"; empty 
 std::string signed_interval(double low, double high);  // "+13.0 to +21.6"
 // "33.2 (29.1 to 37.4)"; the first alone without an interval
 std::string percent_shown(double value, double low, double high);
-std::string p_value(double p);                                 // "p = 0.041", "p < 0.001"; empty for NaN
+std::string difference_shown(double value, double low, double high);  // "−3.1 (−5.0 to −1.2)"
+std::string p_value(double p);                                        // "p = 0.041", "p < 0.001"; empty for NaN
 std::string p_cell(double p);                                  // in a column of p: "0.041", "< 0.001"; a dash for NaN
 std::string count(int64_t number);                             // "12,345"
 std::string plural(int64_t number, const std::string& thing);  // "1 item", "1,128 items"
