@@ -8,6 +8,7 @@
 #include <limits>
 #include <numeric>
 #include <unordered_map>
+#include <utility>
 
 namespace introspect {
 
@@ -15,23 +16,37 @@ namespace {
 
 constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();
 
-}  // namespace
+using NamedCounts = std::pair<std::string, Counts>;
 
-std::vector<Counts> row_counts(const Dataset& dataset, const Row& row, const ScoreOptions& options) {
+// In the order in which the clusters first appear.
+std::vector<NamedCounts> named_counts(const Dataset& dataset, const Row& row, const ScoreOptions& options) {
   const std::vector<const Example*> examples = dataset.of(options.split);
   std::unordered_map<std::string, size_t> places;
-  std::vector<Counts> clusters;
+  std::vector<NamedCounts> clusters;
   for (const std::vector<Answer>& answers : row.seeds) {
     const std::vector<ItemScore> scores = score_answers(examples, answers, options.features);
     for (size_t i = 0; i < examples.size(); ++i) {
       if (examples[i]->attributes.contains("aside")) continue;
       const size_t place = places.emplace(examples[i]->cluster, clusters.size()).first->second;
-      if (place == clusters.size()) clusters.emplace_back();
-      clusters[place] += count_item(scores[i]);
+      if (place == clusters.size()) clusters.emplace_back(examples[i]->cluster, Counts());
+      clusters[place].second += count_item(scores[i]);
     }
   }
-  for (Counts& counts : clusters) counts *= 1.0 / static_cast<double>(row.seeds.size());
+  for (NamedCounts& cluster : clusters) cluster.second *= 1.0 / static_cast<double>(row.seeds.size());
   return clusters;
+}
+
+}  // namespace
+
+std::vector<Counts> row_counts(const Dataset& dataset, const Row& row, const ScoreOptions& options) {
+  std::vector<Counts> clusters;
+  for (const NamedCounts& cluster : named_counts(dataset, row, options)) clusters.push_back(cluster.second);
+  return clusters;
+}
+
+std::map<std::string, Counts> counts_by_cluster(const Dataset& dataset, const Row& row, const ScoreOptions& options) {
+  const std::vector<NamedCounts> clusters = named_counts(dataset, row, options);
+  return {clusters.begin(), clusters.end()};
 }
 
 double value_of(Metric metric, const std::vector<Counts>& clusters, const std::vector<size_t>& drawn) {

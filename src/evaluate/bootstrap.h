@@ -6,6 +6,8 @@
 #include "evaluate/statistics.h"
 
 #include <functional>
+#include <map>
+#include <string>
 #include <vector>
 
 namespace introspect {
@@ -13,6 +15,9 @@ namespace introspect {
 // A row's sums of each cluster of the examples that are not set aside, mean over its seeds. Every row of a data set has
 // them in the same order of clusters.
 std::vector<Counts> row_counts(const Dataset& dataset, const Row& row, const ScoreOptions& options = {});
+// The same by the clusters' names: for rows of several data sets that share clusters.
+std::map<std::string, Counts> counts_by_cluster(const Dataset& dataset, const Row& row,
+                                                const ScoreOptions& options = {});
 
 // The metric's value over the clusters drawn, which may stand there several times.
 double value_of(Metric metric, const std::vector<Counts>& clusters, const std::vector<size_t>& drawn);

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -56,6 +57,28 @@ std::vector<Curve> curves_of(const FoundIn& run) {
     if (curve.sizes.size() > 1) curves.push_back(std::move(curve));
   }
   return curves;
+}
+
+// What anybody can say who sees neither vector nor neighbours: always the same, or what is most frequent.
+std::vector<std::vector<Counts>> guesses_of(const FoundIn& run) {
+  std::vector<std::vector<Counts>> guesses;
+  for (const Row& row : run.result.rows) {
+    if (row.explainer != "none") continue;
+    for (const char* kind : {"always_", "majority_", "most_frequent_"}) {
+      if (row.condition.starts_with(kind)) guesses.push_back(row_counts(run.result.scored, row, run.options()));
+    }
+  }
+  return guesses;
+}
+
+// That the end is above the best of the guesses; of an end that is not, no share is worth a size.
+bool above_guesses(const Curve& curve, const std::vector<std::vector<Counts>>& guesses, Metric metric) {
+  const auto lead = [&](const std::vector<size_t>& drawn) {
+    double best = 0;
+    for (const std::vector<Counts>& guess : guesses) best = std::fmax(best, value_of(metric, guess, drawn));
+    return value_of(metric, curve.counts.back(), drawn) - best;
+  };
+  return bootstrap(curve.counts.back().size(), lead, {}).low > 0;
 }
 
 // Where `curve` comes to a share of the end of `goal`, over clusters drawn alike for both.
@@ -112,19 +135,26 @@ std::vector<Finding> scaling_findings(const FoundIn& run) {
        {"row", "at its end", "half of its end", "80% of its end", "half of self's end", "80% of self's end"},
        {}},
       {}};
+  const std::vector<std::vector<Counts>> guesses = guesses_of(run);
   for (const Metric metric : curve_metrics(run.recipe.kind)) {
+    const bool self_above = above_guesses(curves.front(), guesses, metric);
     std::vector<std::string> clauses;
     for (const Curve& curve : curves) {
+      const bool above = above_guesses(curve, guesses, metric);
       const std::string end_condition = curve.explainer == "nearest_neighbour" ? "nearest_neighbour" : "trained";
       const std::string name = curve.explainer == "nearest_neighbour" ? "none" : curve.explainer;
       const Score* end = run.score(name, end_condition, metric_name(metric));
       std::vector<std::string> line = {
           fmt::format("{}, {}", run.label(curve.explainer, "trained"), metric_label(metric_name(metric))),
           end ? percent_shown(end->value, end->low, end->high) : "–"};
-      for (const Curve* goal : {&curve, &curves.front()}) {
-        for (const double share : kShares) line.push_back(reached(curve, *goal, metric, share));
+      for (const auto& [goal, has_end] : {std::pair(&curve, above), std::pair(&curves.front(), self_above)}) {
+        for (const double share : kShares) {
+          line.push_back(has_end ? reached(curve, *goal, metric, share) : "end not above a guess");
+        }
       }
-      clauses.push_back(fmt::format("{} at {} and {}", run.label(curve.explainer, "trained"), line[2], line[3]));
+      const std::string label = run.label(curve.explainer, "trained");
+      clauses.push_back(above ? fmt::format("{} at {} and {}", label, line[2], line[3])
+                              : label + " comes to nothing that is shown to be above a guess");
       finding.table.lines.push_back(std::move(line));
     }
     std::string list;

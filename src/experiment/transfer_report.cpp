@@ -1,5 +1,6 @@
 // Explainers that learnt one target and are asked about another.
 #include "experiment/matrix_report.h"
+#include "experiment/transfer_loss.h"
 #include "report/row_names.h"
 #include "report/table.h"
 #include "report/words.h"
@@ -73,29 +74,55 @@ NamedTable map_table(const MatrixRecipe& recipe, const MatrixTaskResult& result)
   return table;
 }
 
-// Over all pairs of different targets.
-struct Loss {
-  int pairs = 0, worse = 0;
-  double own = 0, other = 0;  // means of the asked target's own explainer, and of the other one
-};
-
-Loss loss_of(const MatrixRecipe& recipe, const MatrixTaskResult& result, const std::string& condition) {
-  Loss loss;
+// How often the other explainer is worse than the own one with an interval that leaves out 0.
+int64_t worse_pairs(const MatrixRecipe& recipe, const MatrixTaskResult& result, const std::string& condition) {
+  int64_t worse = 0;
   for (size_t learnt = 0; learnt < result.targets.size(); ++learnt) {
     for (size_t asked = 0; asked < result.targets.size(); ++asked) {
-      if (learnt == asked) continue;
-      const Score* own = asked_about(recipe, result, asked, asked, condition);
       const Score* other = asked_about(recipe, result, learnt, asked, condition);
-      if (!own || !other || !std::isfinite(own->value) || !std::isfinite(other->value)) continue;
-      ++loss.pairs;
-      loss.own += own->value;
-      loss.other += other->value;
-      loss.worse += other->difference_high < 0;
+      worse += learnt != asked && other && other->difference_high < 0;
     }
   }
-  loss.own /= std::max(1, loss.pairs);
-  loss.other /= std::max(1, loss.pairs);
-  return loss;
+  return worse;
+}
+
+std::string shown(const TransferLoss::Mean& mean) {
+  return std::isfinite(mean.value) ? difference_shown(mean.value, mean.low, mean.high) : "–";
+}
+
+NamedTable loss_table(const MatrixTaskResult& result, const std::vector<TransferLoss>& losses) {
+  const bool mapped = std::isfinite(losses.front().mapped.value);
+  NamedTable table{capitalised(result.task->name) + ": what is lost, by how many places apart both stand in the recipe",
+                   {"places apart", "pairs", "own explainers", "others minus them"},
+                   {}};
+  if (mapped) table.head.insert(table.head.end(), {"others, mapped, minus them", "mapped minus as they are"});
+  for (const TransferLoss& loss : losses) {
+    table.lines.push_back({loss.apart == 0 ? "all" : std::to_string(loss.apart), count(loss.pairs),
+                           percent_shown(loss.own.value, loss.own.low, loss.own.high), shown(loss.as_it_is)});
+    if (mapped) table.lines.back().insert(table.lines.back().end(), {shown(loss.mapped), shown(loss.gained_by_map)});
+  }
+  return table;
+}
+
+CurveFigure loss_figure(const MatrixTaskResult& result, const std::vector<TransferLoss>& losses) {
+  CurveFigure figure{capitalised(result.task->name) + ": what is lost",
+                     capitalised(metric_label(result.task->metric)) +
+                         ", times 100, less that of the asked target's own explainer; mean over pairs, with 95% "
+                         "intervals.",
+                     "places apart",
+                     false,
+                     {{"asked as it is", "explainer", {}}, {"vectors mapped", "self", {}}}};
+  for (const TransferLoss& loss : losses) {
+    if (loss.apart == 0) continue;
+    const auto place = static_cast<double>(loss.apart);
+    size_t series = 0;
+    for (const TransferLoss::Mean& mean : {loss.as_it_is, loss.mapped}) {
+      if (std::isfinite(mean.value)) figure.series[series].points.push_back({place, mean.value, mean.low, mean.high});
+      ++series;
+    }
+  }
+  std::erase_if(figure.series, [](const CurveFigure::Series& series) { return series.points.empty(); });
+  return figure;
 }
 
 }  // namespace
@@ -105,8 +132,13 @@ OwnSection transfer_section(const MatrixRecipe& recipe, const std::vector<Matrix
                      "Each target was also its own explainer; that explainer is asked about the ground truth of every "
                      "other target."};
   for (const MatrixTaskResult& result : results) {
+    const std::vector<TransferLoss> losses = transfer_losses(recipe, result);
+    if (losses.empty()) continue;
+    // of a single distance there is no curve
+    if (losses.size() > 2) section.curves.push_back(loss_figure(result, losses));
     section.matrices.push_back(transfer_matrix(recipe, result, kAsked));
-    if (loss_of(recipe, result, kAskedMapped).pairs == 0) continue;
+    section.tables.push_back(loss_table(result, losses));
+    if (!std::isfinite(losses.front().mapped.value)) continue;
     section.matrices.push_back(transfer_matrix(recipe, result, kAskedMapped));
     section.tables.push_back(map_table(recipe, result));
   }
@@ -116,15 +148,27 @@ OwnSection transfer_section(const MatrixRecipe& recipe, const std::vector<Matrix
 std::vector<std::string> transfer_sentences(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results) {
   std::vector<std::string> sentences;
   for (const MatrixTaskResult& result : results) {
-    for (const char* condition : {kAsked, kAskedMapped}) {
-      const Loss loss = loss_of(recipe, result, condition);
-      if (loss.pairs == 0) continue;
-      sentences.push_back(fmt::format(
-          "On {}, explainers that are asked about another target than the one they learnt{} reach {}% {} on average, "
-          "the asked targets' own explainers {}%; of {} pairs of different targets, {} are worse with a 95% interval "
-          "that leaves out 0.",
-          result.task->name, condition == std::string(kAsked) ? "" : ", given its vectors through a linear map,",
-          percent(loss.other), metric_label(result.task->metric), percent(loss.own), loss.pairs, loss.worse));
+    const std::vector<TransferLoss> losses = transfer_losses(recipe, result);
+    if (losses.empty()) continue;
+    const TransferLoss& all = losses.front();
+    const auto worse = [&](const char* condition) {
+      return fmt::format("{} of {} pairs are worse with a 95% interval that leaves out 0",
+                         worse_pairs(recipe, result, condition), all.pairs);
+    };
+    sentences.push_back(fmt::format(
+        "On {}, explainers that are asked about another target than the one they learnt differ from the asked targets' "
+        "own explainers ({}) by {} points of {}; {}.",
+        result.task->name, percent_shown(all.own.value, all.own.low, all.own.high), shown(all.as_it_is),
+        metric_label(result.task->metric), worse(kAsked)));
+    if (losses.size() > 2) {
+      sentences.back() += fmt::format(" Neighbours in the list of targets differ by {}, the farthest by {}.",
+                                      shown(losses[1].as_it_is), shown(losses.back().as_it_is));
+    }
+    if (std::isfinite(all.mapped.value)) {
+      sentences.push_back(
+          fmt::format("Through a linear map of the vectors the difference is {} points: the map changes "
+                      "it by {}; {}.",
+                      shown(all.mapped), shown(all.gained_by_map), worse(kAskedMapped)));
     }
   }
   return sentences;

@@ -160,7 +160,8 @@ std::string markdown_table(const NamedTable& table) {
   };
   std::string text = table_head(escaped(table.head));
   for (const std::vector<std::string>& line : table.lines) text += table_row(escaped(line));
-  return text;
+  const std::string note = note_on_p(table);
+  return text + (note.empty() ? "" : "\n" + escape_markdown(note) + "\n");
 }
 
 namespace {

@@ -31,6 +31,8 @@ std::string own_section(const OwnSection& section);           // its matrices, f
 std::string own_section_markdown(const OwnSection& section);  // without its title
 std::string markdown_table(const NamedTable& table);          // without its title
 std::string named_tables(const std::vector<NamedTable>& tables);
+std::string note_on_p(
+    const NamedTable& table);  // that its lines were tested one by one; empty: they were not, or corrected
 
 std::string figure_html(const std::string& wide, const std::string& narrow, const std::string& caption);
 // A figure at both widths, of which the page shows the one that fits.

@@ -70,10 +70,25 @@ std::string html_of(const NamedTable& table) {
     body += "</tr>\n";
   }
   constexpr size_t kFit = 7;  // columns that the text's width holds
-  return scrolling(table.title, body + "</tbody>\n", table.head.size() > kFit ? "scroll broad" : "scroll");
+  const std::string note = note_on_p(table);
+  return scrolling(table.title, body + "</tbody>\n", table.head.size() > kFit ? "scroll broad" : "scroll") +
+         (note.empty() ? "" : "<p class=\"note\">" + escape_html(note) + "</p>\n");
 }
 
 }  // namespace
+
+std::string note_on_p(const NamedTable& table) {
+  const auto column = [&](const std::string& name) { return std::find(table.head.begin(), table.head.end(), name); };
+  if (column("p") == table.head.end() || column("p, Holm") != table.head.end()) return "";
+  const size_t at = static_cast<size_t>(column("p") - table.head.begin());
+  const auto tested = std::count_if(table.lines.begin(), table.lines.end(), [&](const std::vector<std::string>& line) {
+    return at < line.size() && !line[at].empty() && line[at] != "–";
+  });
+  if (tested < 2) return "";
+  return fmt::format(
+      "p: each of {} lines is tested by itself. Where nothing differs, one line in twenty is below 0.05 all the same.",
+      tested);
+}
 
 NamedTable scaling_table(const ReportInput& input) {
   std::vector<std::string> metrics;

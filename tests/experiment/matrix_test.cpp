@@ -228,7 +228,9 @@ facts = "../facts"
   }
   const std::string markdown = read_text(folder_ / "out/report/report.md");
   EXPECT_TRUE(holds(markdown, "what the map changes"));
-  EXPECT_TRUE(holds(markdown, "pairs of different targets"));
+  EXPECT_TRUE(holds(markdown, "of 6 pairs are worse"));
+  EXPECT_TRUE(holds(markdown, "Neighbours in the list of targets"));
+  EXPECT_TRUE(holds(markdown, "by how many places apart"));
   EXPECT_FALSE(static_cast<bool>(holds(markdown, "Privileged access")));
   const Json record =
       read_json(folder_ / "out/patching/one/answers" / "three-asked_about_another_target_mapped-seed1" / "run.json");

@@ -89,6 +89,20 @@ TEST(FeaturePage, DrawsTheScalingCurveAndShowsWhatWasFoundInFront) {
   EXPECT_TRUE(holds(markdown, "| 3 | 16 &lt;b&gt; |"));
 }
 
+TEST(FeaturePage, SaysWhereLinesWereTestedOneByOne) {
+  ReportInput input = sample_features();
+  OwnSection found{"What was found", ""};
+  found.tables = {{"Parts", {"row", "p"}, {{"self", "–"}, {"no vector", "0.030"}, {"no layer", "< 0.001"}}}};
+  input.sections = {found};
+  EXPECT_TRUE(holds(report_html(input), "each of 2 lines is tested by itself"));
+  EXPECT_TRUE(holds(report_markdown(input), "each of 2 lines is tested by itself"));
+
+  input.sections[0].tables[0].lines.pop_back();
+  EXPECT_FALSE(holds(report_html(input), "tested by itself"));  // one line needs no warning
+  input.sections[0].tables = {{"Parts", {"row", "p", "p, Holm"}, {{"a", "0.030", "0.060"}, {"b", "0.5", "0.5"}}}};
+  EXPECT_FALSE(holds(report_html(input), "tested by itself"));
+}
+
 TEST(FeaturePage, ShowsTextsAndWhatIsSaidOfThem) {
   const std::string html = report_html(sample_features());
   EXPECT_TRUE(holds(html, "a <mark>cat</mark> sat<br>the <mark>cats</mark>"));

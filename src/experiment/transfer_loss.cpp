@@ -1,0 +1,130 @@
+#include "experiment/transfer_loss.h"
+
+#include "evaluate/bootstrap.h"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+
+namespace introspect {
+
+namespace {
+
+constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();
+
+using Clusters = std::vector<size_t>;
+
+// An explainer that learnt one target, asked about another: sums of each cluster of any target, empty where that one
+// has none of it.
+struct Pair {
+  size_t apart = 0;
+  std::vector<Counts> own, as_it_is, mapped;  // mapped: none if it was not asked so
+};
+
+const Row* row_of(const TaskResult& result, const std::string& explainer, const std::string& condition) {
+  const auto found = std::find_if(result.rows.begin(), result.rows.end(), [&](const Row& row) {
+    return row.explainer == explainer && row.condition == condition;
+  });
+  return found == result.rows.end() ? nullptr : &*found;
+}
+
+// Over the clusters of all targets.
+class Sums {
+ public:
+  explicit Sums(const MatrixTaskResult& result) {
+    for (const MatrixTarget& asked : result.targets) {
+      for (const Example* example : asked.result.scored.of(Split::test)) places_.emplace(example->cluster, 0);
+    }
+    size_t place = 0;
+    for (auto& entry : places_) entry.second = place++;
+  }
+
+  size_t size() const { return places_.size(); }
+
+  std::vector<Counts> of(const TaskResult& result, const Row& row) const {
+    ScoreOptions options;
+    options.features = result.features.get();
+    std::vector<Counts> sums(places_.size());
+    for (const auto& [cluster, counts] : counts_by_cluster(result.scored, row, options)) {
+      sums[places_.at(cluster)] = counts;
+    }
+    return sums;
+  }
+
+ private:
+  std::map<std::string, size_t> places_;
+};
+
+std::vector<Pair> pairs_of(const MatrixRecipe& recipe, const MatrixTaskResult& result, const Sums& sums) {
+  std::vector<Pair> pairs;
+  for (size_t asked = 0; asked < result.targets.size(); ++asked) {
+    const TaskResult& answered = result.targets[asked].result;
+    const Row* own = row_of(answered, "self", "trained");
+    if (!own) continue;
+    const std::vector<Counts> own_sums = sums.of(answered, *own);
+    for (size_t learnt = 0; learnt < result.targets.size(); ++learnt) {
+      const std::string& name = recipe.model(result.targets[learnt].target).name;
+      const Row* as_it_is = learnt == asked ? nullptr : row_of(answered, name, kAsked);
+      if (!as_it_is) continue;
+      Pair pair{std::max(asked, learnt) - std::min(asked, learnt), own_sums, sums.of(answered, *as_it_is), {}};
+      if (const Row* mapped = row_of(answered, name, kAskedMapped)) pair.mapped = sums.of(answered, *mapped);
+      pairs.push_back(std::move(pair));
+    }
+  }
+  return pairs;
+}
+
+TransferLoss::Mean mean_of(const std::vector<const Pair*>& pairs, size_t clusters,
+                           const std::function<double(const Pair&, const Clusters&)>& figure) {
+  const auto mean = [&](const Clusters& drawn) {
+    double sum = 0;
+    for (const Pair* pair : pairs) sum += figure(*pair, drawn);
+    return pairs.empty() ? kNothing : sum / static_cast<double>(pairs.size());
+  };
+  const double value = mean(each_once(clusters));
+  const Interval interval = bootstrap(clusters, mean);
+  return {value, interval.low, interval.high};
+}
+
+Metric metric_named(const std::string& name) {
+  return *std::find_if(std::begin(kMetrics), std::end(kMetrics),
+                       [&](Metric metric) { return metric_name(metric) == name; });
+}
+
+}  // namespace
+
+std::vector<TransferLoss> transfer_losses(const MatrixRecipe& recipe, const MatrixTaskResult& result) {
+  const Sums sums(result);
+  const std::vector<Pair> all = pairs_of(recipe, result, sums);
+  std::set<size_t> distances;
+  for (const Pair& pair : all) distances.insert(pair.apart);
+  if (!distances.empty()) distances.insert(0);
+  const Metric metric = metric_named(result.task->metric);
+  const auto score = [&](const std::vector<Counts>& counts, const Clusters& drawn) {
+    return counts.empty() ? kNothing : value_of(metric, counts, drawn);
+  };
+  std::vector<TransferLoss> losses;
+  for (const size_t apart : distances) {
+    std::vector<const Pair*> pairs;
+    for (const Pair& pair : all) {
+      if (apart == 0 || pair.apart == apart) pairs.push_back(&pair);
+    }
+    const auto mean = [&](const auto& figure) { return mean_of(pairs, sums.size(), figure); };
+    losses.push_back({apart, std::ssize(pairs),
+                      mean([&](const Pair& pair, const Clusters& drawn) { return score(pair.own, drawn); }),
+                      mean([&](const Pair& pair, const Clusters& drawn) {
+                        return score(pair.as_it_is, drawn) - score(pair.own, drawn);
+                      }),
+                      mean([&](const Pair& pair, const Clusters& drawn) {
+                        return score(pair.mapped, drawn) - score(pair.own, drawn);
+                      }),
+                      mean([&](const Pair& pair, const Clusters& drawn) {
+                        return score(pair.mapped, drawn) - score(pair.as_it_is, drawn);
+                      })});
+  }
+  return losses;
+}
+
+}  // namespace introspect
