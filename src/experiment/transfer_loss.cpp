@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <map>
 #include <set>
 #include <string>
@@ -102,8 +103,10 @@ std::vector<TransferLoss> transfer_losses(const MatrixRecipe& recipe, const Matr
   for (const Pair& pair : all) distances.insert(pair.apart);
   if (!distances.empty()) distances.insert(0);
   const Metric metric = metric_named(result.task->metric);
-  const auto score = [&](const std::vector<Counts>& counts, const Clusters& drawn) {
-    return counts.empty() ? kNothing : value_of(metric, counts, drawn);
+  // the value of one way to ask, less that of another one if there is one
+  using Way = std::vector<Counts> Pair::*;
+  const auto value = [&](const Pair& pair, Way way, const Clusters& drawn) {
+    return (pair.*way).empty() ? kNothing : value_of(metric, pair.*way, drawn);
   };
   std::vector<TransferLoss> losses;
   for (const size_t apart : distances) {
@@ -111,18 +114,14 @@ std::vector<TransferLoss> transfer_losses(const MatrixRecipe& recipe, const Matr
     for (const Pair& pair : all) {
       if (apart == 0 || pair.apart == apart) pairs.push_back(&pair);
     }
-    const auto mean = [&](const auto& figure) { return mean_of(pairs, sums.size(), figure); };
-    losses.push_back({apart, std::ssize(pairs),
-                      mean([&](const Pair& pair, const Clusters& drawn) { return score(pair.own, drawn); }),
-                      mean([&](const Pair& pair, const Clusters& drawn) {
-                        return score(pair.as_it_is, drawn) - score(pair.own, drawn);
-                      }),
-                      mean([&](const Pair& pair, const Clusters& drawn) {
-                        return score(pair.mapped, drawn) - score(pair.own, drawn);
-                      }),
-                      mean([&](const Pair& pair, const Clusters& drawn) {
-                        return score(pair.mapped, drawn) - score(pair.as_it_is, drawn);
-                      })});
+    const auto mean = [&](Way way, Way less = nullptr) {
+      return mean_of(pairs, sums.size(), [&](const Pair& pair, const Clusters& drawn) {
+        return value(pair, way, drawn) - (less ? value(pair, less, drawn) : 0);
+      });
+    };
+    losses.push_back({apart, std::ssize(pairs), mean(&Pair::own), mean(&Pair::as_it_is), mean(&Pair::mapped),
+                      mean(&Pair::as_it_is, &Pair::own), mean(&Pair::mapped, &Pair::own),
+                      mean(&Pair::mapped, &Pair::as_it_is)});
   }
   return losses;
 }

@@ -17,10 +17,10 @@ struct TransferLoss {
   };
   size_t apart = 0;  // places in the list; 0: all pairs of different targets
   int64_t pairs = 0;
-  Mean own;            // the asked targets' own explainers
-  Mean as_it_is;       // the others minus them
-  Mean mapped;         // the others minus them, with vectors mapped into the space of the target that they learnt
-  Mean gained_by_map;  // mapped minus as it is
+  // scores: of the asked targets' own explainers, of the others, and of the others with vectors mapped into the space
+  // of the target that they learnt
+  Mean own, as_it_is, mapped;
+  Mean less_own, mapped_less_own, gained_by_map;  // paired differences; the last: mapped less as it is
 };
 
 // First over all pairs, then by distance. Empty where no pair was asked.

@@ -87,38 +87,47 @@ int64_t worse_pairs(const MatrixRecipe& recipe, const MatrixTaskResult& result, 
 }
 
 std::string shown(const TransferLoss::Mean& mean) {
-  return std::isfinite(mean.value) ? difference_shown(mean.value, mean.low, mean.high) : "–";
+  return percent_shown(mean.value, mean.low, mean.high);
+}
+
+std::string shown_difference(const TransferLoss::Mean& mean) {
+  return difference_shown(mean.value, mean.low, mean.high);
 }
 
 NamedTable loss_table(const MatrixTaskResult& result, const std::vector<TransferLoss>& losses) {
   const bool mapped = std::isfinite(losses.front().mapped.value);
   NamedTable table{capitalised(result.task->name) + ": what is lost, by how many places apart both stand in the recipe",
-                   {"places apart", "pairs", "own explainers", "others minus them"},
+                   {"places apart", "pairs", "own explainers", "others less them"},
                    {}};
-  if (mapped) table.head.insert(table.head.end(), {"others, mapped, minus them", "mapped minus as they are"});
+  if (mapped) table.head.insert(table.head.end(), {"others, mapped, less them", "mapped less as they are"});
   for (const TransferLoss& loss : losses) {
-    table.lines.push_back({loss.apart == 0 ? "all" : std::to_string(loss.apart), count(loss.pairs),
-                           percent_shown(loss.own.value, loss.own.low, loss.own.high), shown(loss.as_it_is)});
-    if (mapped) table.lines.back().insert(table.lines.back().end(), {shown(loss.mapped), shown(loss.gained_by_map)});
+    table.lines.push_back({loss.apart == 0 ? "all" : std::to_string(loss.apart), count(loss.pairs), shown(loss.own),
+                           shown_difference(loss.less_own)});
+    if (!mapped) continue;
+    for (const auto& mean : {loss.mapped_less_own, loss.gained_by_map}) {
+      table.lines.back().push_back(shown_difference(mean));
+    }
   }
   return table;
 }
 
 CurveFigure loss_figure(const MatrixTaskResult& result, const std::vector<TransferLoss>& losses) {
-  CurveFigure figure{capitalised(result.task->name) + ": what is lost",
-                     capitalised(metric_label(result.task->metric)) +
-                         ", times 100, less that of the asked target's own explainer; mean over pairs, with 95% "
-                         "intervals.",
+  CurveFigure figure{fmt::format("{}: {}, times 100, by how many places apart both targets stand in the recipe; means "
+                                 "over pairs, with 95% intervals.",
+                                 capitalised(result.task->name), metric_label(result.task->metric)),
+                     "",
                      "places apart",
                      false,
-                     {{"asked as it is", "explainer", {}}, {"vectors mapped", "self", {}}}};
+                     {{"own explainers", "self", {}},
+                      {"others, as they are", "explainer", {}},
+                      {"others, vectors mapped", "ablation", {}}}};
   for (const TransferLoss& loss : losses) {
     if (loss.apart == 0) continue;
-    const auto place = static_cast<double>(loss.apart);
     size_t series = 0;
-    for (const TransferLoss::Mean& mean : {loss.as_it_is, loss.mapped}) {
-      if (std::isfinite(mean.value)) figure.series[series].points.push_back({place, mean.value, mean.low, mean.high});
-      ++series;
+    for (const TransferLoss::Mean& mean : {loss.own, loss.as_it_is, loss.mapped}) {
+      std::vector<CurveFigure::Point>& points = figure.series[series++].points;
+      if (!std::isfinite(mean.value)) continue;
+      points.push_back({static_cast<double>(loss.apart), mean.value, mean.low, mean.high});
     }
   }
   std::erase_if(figure.series, [](const CurveFigure::Series& series) { return series.points.empty(); });
@@ -158,17 +167,17 @@ std::vector<std::string> transfer_sentences(const MatrixRecipe& recipe, const st
     sentences.push_back(fmt::format(
         "On {}, explainers that are asked about another target than the one they learnt differ from the asked targets' "
         "own explainers ({}) by {} points of {}; {}.",
-        result.task->name, percent_shown(all.own.value, all.own.low, all.own.high), shown(all.as_it_is),
-        metric_label(result.task->metric), worse(kAsked)));
+        result.task->name, shown(all.own), shown_difference(all.less_own), metric_label(result.task->metric),
+        worse(kAsked)));
     if (losses.size() > 2) {
       sentences.back() += fmt::format(" Neighbours in the list of targets differ by {}, the farthest by {}.",
-                                      shown(losses[1].as_it_is), shown(losses.back().as_it_is));
+                                      shown_difference(losses[1].less_own), shown_difference(losses.back().less_own));
     }
     if (std::isfinite(all.mapped.value)) {
       sentences.push_back(
           fmt::format("Through a linear map of the vectors the difference is {} points: the map changes "
                       "it by {}; {}.",
-                      shown(all.mapped), shown(all.gained_by_map), worse(kAskedMapped)));
+                      shown_difference(all.mapped_less_own), shown_difference(all.gained_by_map), worse(kAskedMapped)));
     }
   }
   return sentences;

@@ -49,13 +49,14 @@ TEST(TransferLoss, IsTheMeanOverPairsByDistance) {
   ASSERT_EQ(losses.size(), 3u);
   EXPECT_EQ(losses[0].pairs, 6);
   EXPECT_DOUBLE_EQ(losses[0].own.value, (2 * 1 + 2 * 0.5 + 2 * 1) / 6.0);
-  EXPECT_DOUBLE_EQ(losses[0].as_it_is.value, (-0.5 - 1 + 0.5 + 0 - 0.5 + 0) / 6);
+  EXPECT_DOUBLE_EQ(losses[0].less_own.value, (-0.5 - 1 + 0.5 + 0 - 0.5 + 0) / 6);
   EXPECT_EQ(losses[1].pairs, 4);
-  EXPECT_DOUBLE_EQ(losses[1].as_it_is.value, (-0.5 + 0.5 + 0 + 0) / 4);
+  EXPECT_DOUBLE_EQ(losses[1].less_own.value, (-0.5 + 0.5 + 0 + 0) / 4);
   EXPECT_EQ(losses[2].apart, 2u);
-  EXPECT_DOUBLE_EQ(losses[2].as_it_is.value, (-1 - 0.5) / 2);
-  EXPECT_DOUBLE_EQ(losses[2].as_it_is.low, losses[2].as_it_is.high);  // every subject is alike
+  EXPECT_DOUBLE_EQ(losses[2].less_own.value, (-1 - 0.5) / 2);
+  EXPECT_DOUBLE_EQ(losses[2].less_own.low, losses[2].less_own.high);  // every subject is alike
   EXPECT_TRUE(std::isnan(losses[0].mapped.value));
+  EXPECT_DOUBLE_EQ(losses[0].as_it_is.value, losses[0].own.value + losses[0].less_own.value);
   EXPECT_TRUE(std::isnan(losses[0].gained_by_map.low));
 
   for (size_t place = 0; place < 3; ++place) {
@@ -67,8 +68,9 @@ TEST(TransferLoss, IsTheMeanOverPairsByDistance) {
     }
   }
   losses = transfer_losses(recipe, result);
-  EXPECT_DOUBLE_EQ(losses[0].mapped.value, 0);
-  EXPECT_DOUBLE_EQ(losses[0].gained_by_map.value, -losses[0].as_it_is.value);
+  EXPECT_DOUBLE_EQ(losses[0].mapped.value, losses[0].own.value);
+  EXPECT_DOUBLE_EQ(losses[0].mapped_less_own.value, 0);
+  EXPECT_DOUBLE_EQ(losses[0].gained_by_map.value, -losses[0].less_own.value);
 
   // subjects that differ, the same in every target: whole subjects are drawn, and both ends are met
   for (MatrixTarget& target : result.targets) {
@@ -79,9 +81,9 @@ TEST(TransferLoss, IsTheMeanOverPairsByDistance) {
     for (Answer& answer : target.result.rows[0].seeds[0]) answer.text = "yes";
   }
   losses = transfer_losses(recipe, result);
-  EXPECT_DOUBLE_EQ(losses[0].as_it_is.value, -0.25);
-  EXPECT_EQ(losses[0].as_it_is.high, 0);
-  EXPECT_EQ(losses[0].as_it_is.low, -0.75);  // as in each target alone: drawing twelve subjects would be narrower
+  EXPECT_DOUBLE_EQ(losses[0].less_own.value, -0.25);
+  EXPECT_EQ(losses[0].less_own.high, 0);
+  EXPECT_EQ(losses[0].less_own.low, -0.75);  // as in each target alone: drawing twelve subjects would be narrower
 }
 
 TEST(TransferLoss, OfNothingIsNothing) {
