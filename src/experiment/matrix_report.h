@@ -41,6 +41,8 @@ OwnSection transfer_section(const MatrixRecipe& recipe, const std::vector<Matrix
 std::vector<std::string> transfer_sentences(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results);
 
 MatrixCell cell_of(const Score& score);
+// What the scores call an explainer of a target: "self", or its name.
+std::string row_of(const MatrixRecipe& recipe, const MatrixTarget& found, size_t explainer);
 
 // One line a cell: task, target, explainer (or floor), what it is, score, test against self, validation loss, remark.
 std::string matrix_csv(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results);
