@@ -37,8 +37,10 @@ void add_simulations(const Recipe& recipe, const AnswerJob& trained, std::vector
   }
 }
 
-// Self asked with another vector, or told another layer.
+// Asked with another vector; and self told another layer.
 void add_vector_floors(const Recipe& recipe, const AnswerJob& trained, std::vector<AnswerJob>& jobs) {
+  const bool self = trained.explainer == recipe.explainers.front().name;
+  if (!self && !recipe.evaluate.vectors_of_all) return;
   for (VectorCondition condition : recipe.evaluate.vectors) {
     AnswerJob floor = trained;
     floor.condition = vector_condition_row(condition);
@@ -46,6 +48,7 @@ void add_vector_floors(const Recipe& recipe, const AnswerJob& trained, std::vect
     floor.options.seed = static_cast<uint64_t>(trained.seed);
     jobs.push_back(floor);
   }
+  if (!self) return;
   for (LayerCondition condition : recipe.evaluate.layers) {
     AnswerJob floor = trained;
     floor.condition = "layer_" + condition_name(condition);
@@ -101,7 +104,7 @@ std::vector<AnswerJob> answer_jobs(const Recipe& recipe, const std::vector<Train
     if (job.condition != "trained") continue;
     if (recipe.kind == "ablation") {
       add_simulations(recipe, answer, jobs);
-    } else if (job.name == recipe.explainers.front().name) {
+    } else {
       add_vector_floors(recipe, answer, jobs);
     }
   }

@@ -44,7 +44,7 @@ std::vector<RowName> best_others(const ScoreTable& table, const std::string& met
   for (const RowKind kind : {RowKind::ablation, RowKind::floor}) {
     std::vector<RowName> rows;
     for (const RowName& row : table.rows()) {
-      if (row.kind == kind) rows.push_back(row);
+      if (row.kind == kind && (row.explainer == "self" || kind == RowKind::floor)) rows.push_back(row);
     }
     if (const RowName* row = best_row(table, rows, metric)) best.push_back(*row);
   }

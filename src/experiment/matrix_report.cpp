@@ -38,14 +38,15 @@ std::string row_of(const MatrixRecipe& recipe, const MatrixTarget& found, size_t
 
 namespace {
 
-// The best row of some kinds, with its name; nothing where none was asked.
-MatrixCell best_cell(const MatrixTarget& found, const std::string& metric, const std::vector<RowKind>& kinds) {
+// The best row of a kind, with its name; nothing where none was asked.
+MatrixCell best_cell(const MatrixTarget& found, const std::string& metric, RowKind kind) {
   const std::vector<Subject> subjects = subjects_of(found.result.scores);
   if (subjects.empty()) return {};
   const ScoreTable table(found.result.scores, subjects.front());
   std::vector<RowName> rows;
   for (const RowName& row : table.rows()) {
-    if (std::find(kinds.begin(), kinds.end(), row.kind) != kinds.end()) rows.push_back(row);
+    // controls: those of self
+    if (row.kind == kind && (row.explainer == "self" || kind != RowKind::ablation)) rows.push_back(row);
   }
   const RowName* best = best_row(table, rows, metric);
   if (!best) return {};
@@ -91,8 +92,8 @@ MatrixTable score_matrix(const MatrixRecipe& recipe, const MatrixTaskResult& res
       }
       line.cells.push_back(std::move(cell));
     }
-    line.cells.push_back(best_cell(found, task.metric, {RowKind::ablation}));
-    line.cells.push_back(best_cell(found, task.metric, {RowKind::floor}));
+    line.cells.push_back(best_cell(found, task.metric, RowKind::ablation));
+    line.cells.push_back(best_cell(found, task.metric, RowKind::floor));
     table.lines.push_back(std::move(line));
   }
   table.note =
@@ -139,6 +140,7 @@ ReportInput matrix_part(const MatrixRecipe& recipe, const std::vector<MatrixTask
   input.question = recipe.question;
   OwnSection matrices{"Who explains whom", "Every explainer was trained alike on every target."};
   for (const MatrixTaskResult& result : results) matrices.matrices.push_back(score_matrix(recipe, result));
+  if (NamedTable use = vector_use_table(recipe, results); !use.lines.empty()) matrices.tables.push_back(std::move(use));
   input.sections.push_back(std::move(matrices));
   if (recipe.transfer) {
     input.answer = transfer_sentences(recipe, results);

@@ -5,6 +5,7 @@
 #include "experiment/task_report.h"
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,16 @@ std::vector<std::string> transfer_sentences(const MatrixRecipe& recipe, const st
 MatrixCell cell_of(const Score& score);
 // What the scores call an explainer of a target: "self", or its name.
 std::string row_of(const MatrixRecipe& recipe, const MatrixTarget& found, size_t explainer);
+
+// The row of an explainer under one condition minus the one under another, with the paired test of both; none if they
+// were not both asked.
+std::optional<Difference> paired_difference(const TaskResult& result, const std::string& metric,
+                                            const std::string& explainer, const std::string& condition,
+                                            const std::string& less_condition);
+
+// What every explainer takes from the vector: its score less the best that it comes to with another one; of tasks with
+// vectors_of = "all" in [evaluate].
+NamedTable vector_use_table(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results);
 
 // One line a cell: task, target, explainer (or floor), what it is, score, test against self, validation loss, remark.
 std::string matrix_csv(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results);

@@ -26,8 +26,8 @@ fs::path path_of(const Json& table, const char* key, const fs::path& base, const
 
 EvaluateSettings parse_evaluate(const Json& table, const std::string& label) {
   check_keys(table,
-             {"seeds", "vectors", "untrained", "few_shot", "simulate", "layers", "selfie_scales", "compute", "limit",
-              "max_new_tokens"},
+             {"seeds", "vectors", "vectors_of", "untrained", "few_shot", "simulate", "layers", "selfie_scales",
+              "compute", "limit", "max_new_tokens"},
              "evaluate", label);
   EvaluateSettings settings;
   settings.seeds = json_get_or<std::vector<int64_t>>(table, "seeds", settings.seeds, label);
@@ -38,6 +38,11 @@ EvaluateSettings parse_evaluate(const Json& table, const std::string& label) {
   for (const std::string& name : json_get_or<std::vector<std::string>>(table, "vectors", {}, label)) {
     settings.vectors.push_back(parse_condition(name));
   }
+  const auto of = json_get_or<std::string>(table, "vectors_of", "self", label);
+  if (of != "self" && of != "all") {
+    fail_usage("recipe", fmt::format("evaluate.vectors_of: got '{}', expected 'self' or 'all' ({})", of, label));
+  }
+  settings.vectors_of_all = of == "all";
   settings.untrained = json_get_or<bool>(table, "untrained", settings.untrained, label);
   if (table.contains("few_shot") && table.at("few_shot").is_array()) {
     settings.few_shot = json_get<std::vector<int64_t>>(table, "few_shot", label);

@@ -21,8 +21,8 @@
 //                                trained once more with other settings: a row of its own
 //   [simulator] steps, batch, learning_rate, muon_rate, seed, examples, pieces
 //                                features: a language model trained to simulate features, which scores some rows too
-//   [evaluate]  seeds, vectors, untrained, few_shot, simulate, layers, selfie_scales, compute, limit, max_new_tokens
-//   [where_from] states, explainers, seeds, train
+//   [evaluate]  seeds, vectors, vectors_of, untrained, few_shot, simulate, layers, selfie_scales, compute, limit,
+//   max_new_tokens [where_from] states, explainers, seeds, train
 //                                features: further explainers that learn to say what token and layer a state is of
 //                                (where_from.h)
 //   [mixtures]   pairs, shares, seed
@@ -83,6 +83,7 @@ struct Search {
 struct EvaluateSettings {
   std::vector<int64_t> seeds = {1};
   std::vector<VectorCondition> vectors;  // asked of self at test time: the floors
+  bool vectors_of_all = false;           // vectors_of = "all", not "self": asked of every trained explainer
   bool untrained = true;
   std::vector<int64_t> few_shot = {4};  // demonstrations; a row each
   bool simulate = true;                 // ablation: the rows of simulation.h

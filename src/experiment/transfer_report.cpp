@@ -56,19 +56,15 @@ NamedTable map_table(const MatrixRecipe& recipe, const MatrixTaskResult& result)
                    {"trained on, asked about", "as it is", "mapped", "mapped minus as it is", "p", "items"},
                    {}};
   for (const MatrixTarget& asked : result.targets) {
-    for (const Comparison& pair : asked.result.comparisons) {
-      const bool forward = pair.first_condition == kAskedMapped && pair.second_condition == kAsked;
-      const bool backward = pair.first_condition == kAsked && pair.second_condition == kAskedMapped;
-      if (pair.metric != result.task->metric || pair.first_explainer != pair.second_explainer) continue;
-      if (!forward && !backward) continue;
-      const Score* plain = find_score(asked.result.scores, pair.first_explainer, kAsked, pair.metric);
-      const Score* mapped = find_score(asked.result.scores, pair.first_explainer, kAskedMapped, pair.metric);
-      if (!plain || !mapped) continue;
-      const double low = forward ? pair.low : -pair.high, high = forward ? pair.high : -pair.low;
-      table.lines.push_back({fmt::format("{}, {}", pair.first_explainer, recipe.model(asked.target).name),
-                             percent(plain->value), percent(mapped->value),
-                             difference_shown(forward ? pair.difference : -pair.difference, low, high), p_cell(pair.p),
-                             count(mapped->n)});
+    for (const MatrixTarget& learnt : result.targets) {
+      const std::string& name = recipe.model(learnt.target).name;
+      const Score* plain = find_score(asked.result.scores, name, kAsked, result.task->metric);
+      const Score* mapped = find_score(asked.result.scores, name, kAskedMapped, result.task->metric);
+      const auto gain = paired_difference(asked.result, result.task->metric, name, kAskedMapped, kAsked);
+      if (!plain || !mapped || !gain) continue;
+      table.lines.push_back({fmt::format("{}, {}", name, recipe.model(asked.target).name), percent(plain->value),
+                             percent(mapped->value), difference_shown(gain->value, gain->low, gain->high),
+                             p_cell(gain->p), count(mapped->n)});
     }
   }
   return table;

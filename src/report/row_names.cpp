@@ -94,6 +94,10 @@ RowName row_name(const std::string& explainer, const std::string& condition, con
   }
   RowName name{explainer, condition, spaced(explainer), RowKind::explainer};
   if (condition == "trained") return name;
+  for (const RowName& known : row_names()) {  // another explainer under one of self's controls
+    if (known.explainer != "self" || known.condition != condition || known.kind != RowKind::ablation) continue;
+    return {explainer, condition, spaced(explainer) + known.label.substr(std::string("self").size()), known.kind};
+  }
   name.label = explainer == "none" ? spaced(condition) : spaced(explainer) + ", " + spaced(condition);
   const auto about = [&](const char* word) { return condition.find(word) != std::string::npos; };
   if (about("simulation")) {  // also of an untrained model

@@ -52,6 +52,7 @@ steps = 4
 validate_every = 2
 [evaluate]
 vectors = ["zero"]
+vectors_of = "all"
 few_shot = 0
 limit = 12
 [[task]]
@@ -153,6 +154,9 @@ TEST_F(Matrix, EveryExplainerOfEveryTarget) {
     EXPECT_TRUE(holds(page, words));
   }
   EXPECT_TRUE(holds(markdown, "refused: it has no chat template"));
+  EXPECT_TRUE(holds(read_text(folder_ / "out/report/matrix.csv"), "patching,target,wide,zero_vector,"));
+  EXPECT_TRUE(holds(markdown, "| patching, target, wide |"));
+  EXPECT_TRUE(holds(markdown, "| zero vector at test |"));
   EXPECT_TRUE(holds(result.summary, "target \\\\ explainer") || holds(result.summary, "target \\ explainer"));
   // a line a cell, and the refused target's
   const std::string csv = read_text(folder_ / "out/report/matrix.csv");

@@ -307,6 +307,7 @@ TEST(Recipe, MissingAndWrongValues) {
   EXPECT_TRUE(holds(error_with("/evaluate/seeds", Json::array()), "seeds is empty"));
   EXPECT_TRUE(holds(error_with("/evaluate/seeds", {1, 2, 1}), "a seed twice"));
   EXPECT_TRUE(holds(error_with("/evaluate/vectors", {"zero", "noise"}), "'noise'"));
+  EXPECT_TRUE(holds(error_with("/evaluate/vectors_of", "some"), "vectors_of: got 'some'"));
   EXPECT_TRUE(holds(error_with("/dataset/blocks", "two"), "blocks"));
   EXPECT_TRUE(holds(error_with("/train/steps", "many"), "steps"));
 }
