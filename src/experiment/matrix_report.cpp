@@ -1,6 +1,7 @@
 #include "experiment/matrix_report.h"
 
 #include "experiment/privileged_access.h"
+#include "experiment/vector_use.h"
 #include "model/config.h"
 #include "report/table.h"
 #include "report/words.h"
@@ -18,6 +19,21 @@ std::string size_of(const MatrixModel& model) {
   if (!model.size_class.empty()) return model.size_class;
   const ModelConfig config = read_config(model.path);
   return fmt::format("{} layers of width {}", config.layers, config.d_model);
+}
+
+std::optional<Difference> paired_difference(const TaskResult& result, const std::string& metric,
+                                            const std::string& explainer, const std::string& condition,
+                                            const std::string& less_condition) {
+  for (const Comparison& pair : result.comparisons) {
+    if (pair.metric != metric || pair.first_explainer != explainer || pair.second_explainer != explainer) continue;
+    if (pair.first_condition == condition && pair.second_condition == less_condition) {
+      return Difference{pair.difference, pair.low, pair.high, pair.p};
+    }
+    if (pair.first_condition == less_condition && pair.second_condition == condition) {
+      return Difference{-pair.difference, -pair.high, -pair.low, pair.p};
+    }
+  }
+  return std::nullopt;
 }
 
 MatrixCell cell_of(const Score& score) {
@@ -140,7 +156,8 @@ ReportInput matrix_part(const MatrixRecipe& recipe, const std::vector<MatrixTask
   input.question = recipe.question;
   OwnSection matrices{"Who explains whom", "Every explainer was trained alike on every target."};
   for (const MatrixTaskResult& result : results) matrices.matrices.push_back(score_matrix(recipe, result));
-  if (NamedTable use = vector_use_table(recipe, results); !use.lines.empty()) matrices.tables.push_back(std::move(use));
+  const std::vector<VectorUse> uses = vector_uses(recipe, results);
+  if (!uses.empty()) matrices.tables.push_back(vector_use_table(uses));
   input.sections.push_back(std::move(matrices));
   if (recipe.transfer) {
     input.answer = transfer_sentences(recipe, results);
@@ -170,6 +187,7 @@ ReportInput matrix_part(const MatrixRecipe& recipe, const std::vector<MatrixTask
     }
     input.sections.push_back(std::move(by_group));
   }
+  if (!uses.empty()) input.answer.push_back(vector_use_sentence(uses));
   input.facts = facts_of(recipe, results);
   input.weak = recipe.weak;
   input.command = command;

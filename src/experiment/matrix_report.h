@@ -51,10 +51,6 @@ std::optional<Difference> paired_difference(const TaskResult& result, const std:
                                             const std::string& explainer, const std::string& condition,
                                             const std::string& less_condition);
 
-// What every explainer takes from the vector: its score less the best that it comes to with another one; of tasks with
-// vectors_of = "all" in [evaluate].
-NamedTable vector_use_table(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results);
-
 // One line a cell: task, target, explainer (or floor), what it is, score, test against self, validation loss, remark.
 std::string matrix_csv(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results);
 

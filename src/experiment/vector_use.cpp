@@ -1,35 +1,19 @@
 // What explainers take from the vector, and not from the question's words.
-#include "experiment/matrix_report.h"
+#include "experiment/vector_use.h"
+
 #include "report/row_names.h"
 #include "report/table.h"
 #include "report/words.h"
 
 #include <cmath>
 
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 namespace introspect {
 
-std::optional<Difference> paired_difference(const TaskResult& result, const std::string& metric,
-                                            const std::string& explainer, const std::string& condition,
-                                            const std::string& less_condition) {
-  for (const Comparison& pair : result.comparisons) {
-    if (pair.metric != metric || pair.first_explainer != explainer || pair.second_explainer != explainer) continue;
-    if (pair.first_condition == condition && pair.second_condition == less_condition) {
-      return Difference{pair.difference, pair.low, pair.high, pair.p};
-    }
-    if (pair.first_condition == less_condition && pair.second_condition == condition) {
-      return Difference{-pair.difference, -pair.high, -pair.low, pair.p};
-    }
-  }
-  return std::nullopt;
-}
-
-NamedTable vector_use_table(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results) {
-  NamedTable table{
-      "What each explainer takes from the vector",
-      {"task, target, explainer", "with its vector", "with another one", "which", "the first less the second", "p"},
-      {}};
+std::vector<VectorUse> vector_uses(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results) {
+  std::vector<VectorUse> uses;
   for (const MatrixTaskResult& result : results) {
     // of self alone the matrix of scores says it
     if (result.task->json.at("evaluate").value("vectors_of", "self") != "all") continue;
@@ -47,15 +31,45 @@ NamedTable vector_use_table(const MatrixRecipe& recipe, const std::vector<Matrix
         const Score* own = find_score(found.result.scores, name, "trained", metric);
         if (!best || !own) continue;
         const auto less = paired_difference(found.result, metric, name, "trained", best->condition);
-        const std::string label = row_name(name, best->condition, result.task->kind).label;
-        table.lines.push_back(
-            {result.task->name + ", " + recipe.model(found.target).name + ", " + recipe.model(each).name,
-             score_shown(own), score_shown(best), label.substr(label.find(", ") + 2),
-             less ? difference_shown(less->value, less->low, less->high) : "–", less ? p_cell(less->p) : "–"});
+        if (!less) continue;
+        uses.push_back({result.task->name, recipe.model(found.target).name, recipe.model(each).name,
+                        each == found.target, own, best, *less, 1});
       }
     }
   }
+  std::vector<double> p;
+  for (const VectorUse& use : uses) p.push_back(use.less.p);
+  const std::vector<double> corrected = holm(p);
+  for (size_t i = 0; i < uses.size(); ++i) uses[i].p_holm = corrected[i];
+  return uses;
+}
+
+NamedTable vector_use_table(const std::vector<VectorUse>& uses) {
+  NamedTable table{"What each explainer takes from the vector",
+                   {"task, target, explainer", "with its vector", "with another one", "which",
+                    "the first less the second", "p", "p, Holm"},
+                   {}};
+  for (const VectorUse& use : uses) {
+    const std::string label = row_name(use.best->explainer, use.best->condition, use.task).label;
+    table.lines.push_back({use.task + ", " + use.target + ", " + use.explainer, score_shown(use.own),
+                           score_shown(use.best), label.substr(label.find(", ") + 2),
+                           difference_shown(use.less.value, use.less.low, use.less.high), p_cell(use.less.p),
+                           p_cell(use.p_holm)});
+  }
   return table;
+}
+
+std::string vector_use_sentence(const std::vector<VectorUse>& uses) {
+  size_t shown[2] = {0, 0}, all[2] = {0, 0};
+  for (const VectorUse& use : uses) {
+    ++all[use.self];
+    shown[use.self] += use.p_holm < 0.05 && use.less.value > 0;
+  }
+  return fmt::format(
+      "With its own vector and not another one, an explainer is shown to do better in {} of {} cases where it is its "
+      "own "
+      "target, and in {} of {} others (paired permutation tests, Holm's correction, p < 0.05).",
+      shown[1], all[1], shown[0], all[0]);
 }
 
 }  // namespace introspect

@@ -157,6 +157,7 @@ TEST_F(Matrix, EveryExplainerOfEveryTarget) {
   EXPECT_TRUE(holds(read_text(folder_ / "out/report/matrix.csv"), "patching,target,wide,zero_vector,"));
   EXPECT_TRUE(holds(markdown, "| patching, target, wide |"));
   EXPECT_TRUE(holds(markdown, "| zero vector at test |"));
+  EXPECT_TRUE(holds(markdown, "cases where it is its own target"));
   EXPECT_TRUE(holds(result.summary, "target \\\\ explainer") || holds(result.summary, "target \\ explainer"));
   // a line a cell, and the refused target's
   const std::string csv = read_text(folder_ / "out/report/matrix.csv");
