@@ -52,7 +52,7 @@ CurveFigure curves_of(const ReportInput& input, const std::string& metric) {
 std::string html_of_cell(const std::string& text) {
   const size_t at = text.find(" (");
   if (at == std::string::npos || !text.ends_with(")") || text.find(" to ", at) == std::string::npos) {
-    return escape_html(text);
+    return text.starts_with("< ") ? "&lt;&nbsp;" + escape_html(text.substr(2)) : escape_html(text);  // "< 0.001"
   }
   return escape_html(text.substr(0, at)) + "<small>" + escape_html(text.substr(at + 2, text.size() - at - 3)) +
          "</small>";
