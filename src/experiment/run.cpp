@@ -164,37 +164,41 @@ std::vector<GeneralisationFact> transfer_steps(const Recipe& recipe, const std::
   return facts;
 }
 
+// The losses as TaskResult has them.
+std::map<std::string, double> validation_losses(const std::vector<TrainJob>& jobs,
+                                                const std::vector<TrainedExplainer>& trained) {
+  std::map<std::string, double> losses, seeds;
+  for (const TrainJob& job : jobs) seeds[job.name] += job.condition == "trained" ? 1 : 0;
+  for (size_t i = 0; i < trained.size(); ++i) {
+    const TrainJob& job = jobs[i];
+    if (job.condition == "trained") losses[job.name] += trained[i].validation_loss / seeds[job.name];
+  }
+  return losses;
+}
+
 }  // namespace
 
-TrainedTask train_task(const Recipe& recipe, const fs::path& out, const RunOptions& options,
-                       const std::function<void(const std::string&)>& say) {
-  const fs::path dataset_folder = out / "dataset";
-  TrainedTask task{make_data(recipe, out, say), {}, {}, {}};
+PreparedTask prepare_task(const Recipe& recipe, const fs::path& out, const RunOptions& options,
+                          const std::function<void(const std::string&)>& say) {
+  PreparedTask task{make_data(recipe, out, say), {}, {}};
   say("2 explainers: trained to say the outcome in words");
   const FittedFolders projections = projection_steps(recipe, task.dataset, out, say);
   task.trials =
-      search_settings(recipe, task.dataset, dataset_folder, projections, out / "search", options.workers, say);
+      search_settings(recipe, task.dataset, out / "dataset", projections, out / "search", options.workers, say);
   task.explainers = train_jobs(recipe, task.trials, projections, out);
-  const std::vector<TrainedExplainer> trained =
-      train_side_by_side(task.explainers, task.dataset, dataset_folder, options.workers, "train", say);
-  std::map<std::string, double> seeds;
-  for (const TrainJob& job : task.explainers) seeds[job.name] += job.condition == "trained" ? 1 : 0;
-  for (size_t i = 0; i < trained.size(); ++i) {
-    const TrainJob& job = task.explainers[i];
-    if (job.condition == "trained") task.validation_loss[job.name] += trained[i].validation_loss / seeds[job.name];
-  }
   return task;
 }
 
 TaskResult run_task(const Recipe& recipe, const fs::path& out, const RunOptions& options,
                     const std::function<void(const std::string&)>& say, const std::vector<TrainJob>& further) {
   const fs::path dataset_folder = out / "dataset";
-  TrainedTask task = train_task(recipe, out, options, say);
+  PreparedTask task = prepare_task(recipe, out, options, say);
   const Dataset& dataset = task.dataset;
   std::vector<TrainJob>& trained = task.explainers;
   TaskResult result;
   result.trials = task.trials;
-  result.validation_loss = task.validation_loss;
+  result.validation_loss =
+      validation_losses(trained, train_side_by_side(trained, dataset, dataset_folder, options.workers, "train", say));
 
   trained.insert(trained.end(), further.begin(), further.end());
   say("3 answers: each explainer and each floor on the test split");

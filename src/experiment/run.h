@@ -43,15 +43,14 @@ Dataset make_data(const Recipe& recipe, const fs::path& out, const std::function
 // The data set with as many test examples as are asked (0: all): floors answer the same questions as the explainers.
 Dataset limited(const Dataset& dataset, int64_t limit);
 
-// The data set and the explainers of a recipe: the first half of run_task, which keeps what is complete.
-struct TrainedTask {
+// The data set of a recipe, what the search chose, and the explainers as they are to be trained.
+struct PreparedTask {
   Dataset dataset;
   std::vector<Trial> trials;
   std::vector<TrainJob> explainers;
-  std::map<std::string, double> validation_loss;  // as TaskResult has it
 };
-TrainedTask train_task(const Recipe& recipe, const fs::path& out, const RunOptions& options,
-                       const std::function<void(const std::string&)>& say);
+PreparedTask prepare_task(const Recipe& recipe, const fs::path& out, const RunOptions& options,
+                          const std::function<void(const std::string&)>& say);
 
 // Everything of one recipe but the page. `further`: explainers that were trained elsewhere, asked beside its own.
 TaskResult run_task(const Recipe& recipe, const fs::path& out, const RunOptions& options,

@@ -150,6 +150,29 @@ std::vector<std::optional<Recipe>> plan_targets(const MatrixRecipe& recipe, Matr
   return recipes;
 }
 
+// The explainers of all targets, side by side: each target alone may have a single one. `run_task` keeps them.
+std::vector<std::vector<TrainJob>> train_targets(const MatrixRecipe& recipe, const MatrixTaskResult& result,
+                                                 const std::vector<std::optional<Recipe>>& recipes, const fs::path& out,
+                                                 const RunOptions& options, const Say& say) {
+  std::vector<PreparedTask> prepared(recipes.size());
+  std::vector<TrainJob> all;
+  for (size_t t = 0; t < recipes.size(); ++t) {
+    if (!recipes[t]) continue;
+    const std::string& name = recipe.model(result.targets[t].target).name;
+    prepared[t] = prepare_task(*recipes[t], out / name, options, [](const std::string&) {});
+    for (TrainJob job : prepared[t].explainers) {
+      job.name = name + " explained by " + job.name;
+      job.lessons = {{out / name / "dataset", &prepared[t].dataset, job.training}};
+      all.push_back(std::move(job));
+    }
+  }
+  say(fmt::format("\n{}: explainers of all targets", result.task->name));
+  train_side_by_side(all, {}, {}, options.workers, "train", say);
+  std::vector<std::vector<TrainJob>> trained;
+  for (PreparedTask& task : prepared) trained.push_back(std::move(task.explainers));
+  return trained;
+}
+
 // Self of each other target, asked about target `to`: as it is, and with that one's vectors mapped into the space of
 // its own target.
 std::vector<TrainJob> transferred(const MatrixRecipe& recipe, const MatrixTaskResult& result,
@@ -199,12 +222,9 @@ MatrixTaskResult run_matrix_task(const MatrixRecipe& recipe, const MatrixTask& t
     result.targets.back().target = target;
   }
   const std::vector<std::optional<Recipe>> recipes = plan_targets(recipe, result, out, say);
-  std::vector<std::vector<TrainJob>> trained(recipes.size());
-  for (size_t t = 0; t < recipes.size() && recipe.transfer; ++t) {
-    const std::string& name = recipe.model(result.targets[t].target).name;
-    say(fmt::format("\n{}: explainers of {}", task.name, name));
-    if (recipes[t]) trained[t] = train_task(*recipes[t], out / name, options, say).explainers;
-  }
+  const std::vector<std::vector<TrainJob>> trained = recipe.transfer
+                                                         ? train_targets(recipe, result, recipes, out, options, say)
+                                                         : std::vector<std::vector<TrainJob>>(recipes.size());
   for (size_t t = 0; t < recipes.size(); ++t) {
     if (!recipes[t]) continue;
     MatrixTarget& found = result.targets[t];
