@@ -116,7 +116,7 @@ CurveFigure loss_figure(const MatrixTaskResult& result, const std::vector<Transf
                      false,
                      {{"own explainers", "self", {}},
                       {"others, as they are", "explainer", {}},
-                      {"others, vectors mapped", "ablation", {}}}};
+                      {"others, vectors mapped", "floor", {}}}};
   for (const TransferLoss& loss : losses) {
     if (loss.apart == 0) continue;
     size_t series = 0;
