@@ -68,7 +68,7 @@ struct CurveFigure {
     double value = 0, low = 0, high = 0;
   };
   struct Series {
-    std::string label, style;  // "self", "explainer", "ablation", "floor": CSS classes
+    std::string label, style;  // "self", "explainer", "floor": CSS classes
     std::vector<Point> points;
   };
   std::vector<Series> series;

@@ -223,7 +223,7 @@ TEST(Words, WhatIsNoUtf8IsReplaced) {
 TEST(RowNames, KnownAndUnknownRows) {
   EXPECT_EQ(row_name("self", "trained").label, "self");
   EXPECT_EQ(row_name("qwen", "trained").kind, RowKind::explainer);
-  EXPECT_EQ(row_name("twin", "shuffled_vector").label, "twin, shuffled vector");
+  EXPECT_EQ(row_name("twin", "shuffled_vector").label, "twin, another item's vector");
   EXPECT_EQ(row_name("twin", "shuffled_vector").kind, RowKind::ablation);
   EXPECT_EQ(row_name("twin", "told_everything").kind, RowKind::explainer) << "trained in another way is no floor";
   EXPECT_EQ(row_name("twin", "few_shot").kind, RowKind::floor);
