@@ -160,8 +160,9 @@ ReportInput matrix_part(const MatrixRecipe& recipe, const std::vector<MatrixTask
   if (!uses.empty()) matrices.tables.push_back(vector_use_table(uses));
   input.sections.push_back(std::move(matrices));
   if (recipe.transfer) {
-    input.answer = transfer_sentences(recipe, results);
-    input.sections.insert(input.sections.begin(), transfer_section(recipe, results));
+    TransferPart transfer = transfer_part(recipe, results);
+    input.answer = std::move(transfer.sentences);
+    input.sections.insert(input.sections.begin(), std::move(transfer.section));
   }
   const std::vector<Privilege> all = privileges(recipe, results);
   const bool compared = std::any_of(all.begin(), all.end(), [](const Privilege& each) { return each.best; });

@@ -37,9 +37,12 @@ constexpr const char* kAskedMapped = "asked_about_another_target_mapped";
 ReportInput matrix_part(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results,
                         const std::string& command);
 
-// Of a matrix with `transfer`.
-OwnSection transfer_section(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results);
-std::vector<std::string> transfer_sentences(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results);
+// Of a matrix with `transfer`: a section of the page, and sentences for its answer.
+struct TransferPart {
+  OwnSection section;
+  std::vector<std::string> sentences;
+};
+TransferPart transfer_part(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results);
 
 MatrixCell cell_of(const Score& score);
 // What the scores call an explainer of a target: "self", or its name.

@@ -130,53 +130,49 @@ CurveFigure loss_figure(const MatrixTaskResult& result, const std::vector<Transf
   return figure;
 }
 
+void add_sentences(const MatrixRecipe& recipe, const MatrixTaskResult& result, const std::vector<TransferLoss>& losses,
+                   std::vector<std::string>& sentences) {
+  const TransferLoss& all = losses.front();
+  const auto worse = [&](const char* condition) {
+    return fmt::format("{} of {} pairs are worse with a 95% interval that leaves out 0",
+                       worse_pairs(recipe, result, condition), all.pairs);
+  };
+  sentences.push_back(fmt::format(
+      "On {}, explainers that are asked about another target than the one they learnt differ from the asked targets' "
+      "own explainers ({}) by {} points of {}; {}.",
+      result.task->name, shown(all.own), shown_difference(all.less_own), metric_label(result.task->metric),
+      worse(kAsked)));
+  if (losses.size() > 2) {
+    sentences.back() += fmt::format(" Neighbours in the list of targets differ by {}, the farthest by {}.",
+                                    shown_difference(losses[1].less_own), shown_difference(losses.back().less_own));
+  }
+  if (!std::isfinite(all.mapped.value)) return;
+  sentences.push_back(
+      fmt::format("Through a linear map of the vectors the difference is {} points: the map changes it by {}; {}.",
+                  shown_difference(all.mapped_less_own), shown_difference(all.gained_by_map), worse(kAskedMapped)));
+}
+
 }  // namespace
 
-OwnSection transfer_section(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results) {
-  OwnSection section{"Trained on one target, asked about another",
+TransferPart transfer_part(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results) {
+  TransferPart part{{"Trained on one target, asked about another",
                      "Each target was also its own explainer; that explainer is asked about the ground truth of every "
-                     "other target."};
+                     "other target."},
+                    {}};
+  OwnSection& section = part.section;
   for (const MatrixTaskResult& result : results) {
     const std::vector<TransferLoss> losses = transfer_losses(recipe, result);
     if (losses.empty()) continue;
+    const bool mapped = std::isfinite(losses.front().mapped.value);
     // of a single distance there is no curve
     if (losses.size() > 2) section.curves.push_back(loss_figure(result, losses));
     section.matrices.push_back(transfer_matrix(recipe, result, kAsked));
+    if (mapped) section.matrices.push_back(transfer_matrix(recipe, result, kAskedMapped));
     section.tables.push_back(loss_table(result, losses));
-    if (!std::isfinite(losses.front().mapped.value)) continue;
-    section.matrices.push_back(transfer_matrix(recipe, result, kAskedMapped));
-    section.tables.push_back(map_table(recipe, result));
+    if (mapped) section.tables.push_back(map_table(recipe, result));
+    add_sentences(recipe, result, losses, part.sentences);
   }
-  return section;
-}
-
-std::vector<std::string> transfer_sentences(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results) {
-  std::vector<std::string> sentences;
-  for (const MatrixTaskResult& result : results) {
-    const std::vector<TransferLoss> losses = transfer_losses(recipe, result);
-    if (losses.empty()) continue;
-    const TransferLoss& all = losses.front();
-    const auto worse = [&](const char* condition) {
-      return fmt::format("{} of {} pairs are worse with a 95% interval that leaves out 0",
-                         worse_pairs(recipe, result, condition), all.pairs);
-    };
-    sentences.push_back(fmt::format(
-        "On {}, explainers that are asked about another target than the one they learnt differ from the asked targets' "
-        "own explainers ({}) by {} points of {}; {}.",
-        result.task->name, shown(all.own), shown_difference(all.less_own), metric_label(result.task->metric),
-        worse(kAsked)));
-    if (losses.size() > 2) {
-      sentences.back() += fmt::format(" Neighbours in the list of targets differ by {}, the farthest by {}.",
-                                      shown_difference(losses[1].less_own), shown_difference(losses.back().less_own));
-    }
-    if (std::isfinite(all.mapped.value)) {
-      sentences.push_back(
-          fmt::format("Through a linear map of the vectors the difference is {} points: the map changes "
-                      "it by {}; {}.",
-                      shown_difference(all.mapped_less_own), shown_difference(all.gained_by_map), worse(kAskedMapped)));
-    }
-  }
-  return sentences;
+  return part;
 }
 
 }  // namespace introspect
