@@ -85,7 +85,34 @@ struct Point {
   bool self = false;
   LayerSimilarity similarity;
   const Score* score = nullptr;
+  double from_vector = kNoFigure;  // the score less that with another vector, the best one; NaN: not asked
 };
+
+// The measures that the answer names.
+constexpr const char* kSpokenOf[] = {"pattern", "cka"};
+
+// What similarity may go with.
+enum class Outcome { score, from_vector };
+
+double outcome_of(const Point& point, Outcome outcome) {
+  return outcome == Outcome::score ? point.score->value : point.from_vector;
+}
+
+bool any_from_vector(const std::vector<Point>& points) {
+  return std::any_of(points.begin(), points.end(),
+                     [](const Point& point) { return !point.self && std::isfinite(point.from_vector); });
+}
+
+// Of the rows of one explainer with other vectors the best score of a group; NaN: there is none.
+double best_control(const MatrixTarget& found, const Score& like) {
+  double best = kNoFigure;
+  for (const Score& score : found.result.scores) {
+    if (score.explainer != like.explainer || score.metric != like.metric || score.group != like.group) continue;
+    const bool control = row_name(score.explainer, score.condition, score.task).kind == RowKind::ablation;
+    if (control && !score.condition.starts_with("layer_")) best = std::fmax(best, score.value);
+  }
+  return best;
+}
 
 std::vector<Point> points_of(const MatrixRecipe& recipe, const MatrixTaskResult& result) {
   std::vector<Point> points;
@@ -101,8 +128,8 @@ std::vector<Point> points_of(const MatrixRecipe& recipe, const MatrixTaskResult&
               score.group != group->second || !std::isfinite(score.value)) {
             continue;
           }
-          points.push_back(
-              {recipe.model(found.target).name, recipe.model(place).name, group->second, self, layer, &score});
+          points.push_back({recipe.model(found.target).name, recipe.model(place).name, group->second, self, layer,
+                            &score, score.value - best_control(found, score)});
         }
       }
     }
@@ -117,15 +144,17 @@ struct Series {
 
 // `within`: less the mean over the explainers of that target and layer, so that some layers being harder than others
 // explains nothing.
-Series series_of(const std::vector<Point>& points, const std::string& measure, bool with_self, bool within) {
+Series series_of(const std::vector<Point>& points, Outcome outcome, const std::string& measure, bool with_self,
+                 bool within) {
   Series made;
   std::map<std::string, std::vector<size_t>> cells;
   for (const Point& point : points) {
     const double x = measure_of(point.similarity, measure);
-    if ((point.self && !with_self) || !std::isfinite(x)) continue;
+    const double y = outcome_of(point, outcome);
+    if ((point.self && !with_self) || !std::isfinite(x) || !std::isfinite(y)) continue;
     cells[point.target + "\n" + point.group].push_back(made.x.size());
     made.x.push_back(x);
-    made.y.push_back(point.score->value);
+    made.y.push_back(y);
     made.clusters.push_back(point.target + "\n" + point.explainer);
   }
   if (!within) return made;
@@ -155,15 +184,18 @@ Correlation correlation_of(const Series& series, bool ranks) {
   return correlate(series.x, series.y, series.clusters, ranks);
 }
 
-NamedTable correlation_table(const std::vector<Point>& points) {
-  NamedTable table{"Correlation of the score with each measure, over targets, explainers and layers",
+NamedTable correlation_table(const std::vector<Point>& points, Outcome outcome) {
+  const std::string of = outcome == Outcome::score
+                             ? "the score"
+                             : "what the explainer takes from the vector (score less that with another)";
+  NamedTable table{"Correlation of " + of + " with each measure, over targets, explainers and layers",
                    {"measure", "which points", "Pearson", "Spearman", "points", "pairs of models"},
                    {}};
   for (const std::string& measure : similarity_measures()) {
     for (const auto& [words, with_self, within] : {std::tuple{"all", true, false},
                                                    {"all but self", false, false},
                                                    {"all but self, within target and layer", false, true}}) {
-      const Series series = series_of(points, measure, with_self, within);
+      const Series series = series_of(points, outcome, measure, with_self, within);
       const Correlation linear = correlation_of(series, false), ranked = correlation_of(series, true);
       table.lines.push_back({measure_label(measure), words, shown(linear), shown(ranked), std::to_string(linear.points),
                              std::to_string(linear.clusters)});
@@ -173,14 +205,16 @@ NamedTable correlation_table(const std::vector<Point>& points) {
 }
 
 NamedTable point_table(const std::vector<Point>& points) {
-  NamedTable table{"Every point", {"target, explainer", "layers", "score", "items"}, {}};
+  NamedTable table{
+      "Every point", {"target, explainer", "layers", "score", "less that with another vector", "items"}, {}};
   for (const std::string& measure : similarity_measures()) table.head.push_back(measure_label(measure));
   for (const Point& point : points) {
     const std::string range = interval(point.score->low, point.score->high);
     std::vector<std::string> line = {
         fmt::format("{}, {}{}", point.target, point.explainer, point.self ? " (self)" : ""),
         fmt::format("{} and {} ({})", point.similarity.target_layer, point.similarity.explainer_layer, point.group),
-        percent(point.score->value) + (range.empty() ? "" : " (" + range + ")"), count(point.score->n)};
+        percent(point.score->value) + (range.empty() ? "" : " (" + range + ")"),
+        std::isfinite(point.from_vector) ? signed_percent(point.from_vector) : "–", count(point.score->n)};
     for (const std::string& measure : similarity_measures()) {
       const double value = measure_of(point.similarity, measure);
       line.push_back(std::isfinite(value) ? fmt::format("{:.3f}", value) : "–");
@@ -197,30 +231,33 @@ std::pair<double, double> ends(double low, double high) {
   return high > low ? std::pair(low, high) : std::pair(low, low + 0.1);
 }
 
-ScatterFigure scatter_of(const std::vector<Point>& points, const std::string& measure, const std::string& metric) {
+ScatterFigure scatter_of(const std::vector<Point>& points, Outcome outcome, const std::string& measure,
+                         const std::string& metric) {
+  const std::string up = metric_label(metric) + (outcome == Outcome::score ? "" : ", less that with another vector");
   ScatterFigure figure;
-  figure.title = capitalised(metric_label(metric)) + " by " + measure_label(measure);
+  figure.title = capitalised(up) + ", by " + measure_label(measure);
   figure.across = measure_label(measure) + ", times 100";
-  figure.up = metric_label(metric) + ", times 100";
+  figure.up = up + ", times 100";
   figure.description = "A point is a target, an explainer and a layer.";
   figure.series = {{"self", {}}, {"another model, same width", {}}, {"another width, mapped", {}}};
-  double least_x = 1, most_x = 0, most_y = 0;
+  double least_x = 1, most_x = 0, least_y = 0, most_y = 0;
   for (const Point& point : points) {
     const double x = measure_of(point.similarity, measure);
-    if (!std::isfinite(x)) continue;
+    const double y = outcome_of(point, outcome);
+    if (!std::isfinite(x) || !std::isfinite(y)) continue;
     least_x = std::min(least_x, x);
     most_x = std::max(most_x, x);
-    most_y = std::max(most_y, point.score->value);
+    least_y = std::min(least_y, y);
+    most_y = std::max(most_y, y);
     figure.series[point.self                ? 0
                   : point.similarity.mapped ? 2
                                             : 1]
-        .points.push_back({x, point.score->value,
-                           fmt::format("{} explained by {}, {}: {}", point.target, point.explainer, point.group,
-                                       percent(point.score->value))});
+        .points.push_back(
+            {x, y, fmt::format("{} explained by {}, {}: {}", point.target, point.explainer, point.group, percent(y))});
   }
   std::erase_if(figure.series, [](const auto& series) { return series.points.empty(); });
   std::tie(figure.left, figure.right) = ends(least_x, most_x);
-  std::tie(figure.bottom, figure.top) = ends(0, most_y);
+  std::tie(figure.bottom, figure.top) = ends(least_y, most_y);
   return figure;
 }
 
@@ -255,9 +292,16 @@ std::vector<OwnSection> similarity_sections(const MatrixRecipe& recipe, const st
                        "those that leave the explainer's layer at the same share of the depth, before either was "
                        "trained to explain. Intervals: 95%, bootstrap over pairs of models with all their layers."};
     for (const std::string& measure : similarity_measures()) {
-      section.scatters.push_back(scatter_of(points, measure, result.task->metric));
+      section.scatters.push_back(scatter_of(points, Outcome::score, measure, result.task->metric));
     }
-    section.tables = {correlation_table(points), point_table(points)};
+    section.tables.push_back(correlation_table(points, Outcome::score));
+    if (any_from_vector(points)) {
+      for (const char* measure : kSpokenOf) {
+        section.scatters.push_back(scatter_of(points, Outcome::from_vector, measure, result.task->metric));
+      }
+      section.tables.push_back(correlation_table(points, Outcome::from_vector));
+    }
+    section.tables.push_back(point_table(points));
     sections.push_back(std::move(section));
   }
   return sections;
@@ -268,19 +312,22 @@ std::vector<std::string> similarity_sentences(const MatrixRecipe& recipe,
   std::vector<std::string> sentences;
   for (const MatrixTaskResult& result : results) {
     const std::vector<Point> points = points_of(recipe, result);
-    for (const std::string measure : {"pattern", "cka"}) {
-      const Correlation found = correlation_of(series_of(points, measure, false, false), true);
-      const Correlation within = correlation_of(series_of(points, measure, false, true), true);
-      if (!std::isfinite(found.value)) continue;
-      const bool shown_positive = found.low > 0, shown_negative = found.high < 0;
-      sentences.push_back(fmt::format(
-          "On {}, over {} points of {} pairs of models, self left out, Spearman's correlation of the score with the {} "
-          "is {}{}; within one target and layer {}.",
-          result.task->name, found.points, found.clusters, measure_label(measure), shown(found),
-          shown_positive   ? ": more alike explains better"
-          : shown_negative ? ": more alike explains worse"
-                           : ": no relation is shown",
-          shown(within)));
+    for (const auto& [outcome, words] :
+         {std::pair{Outcome::score, "the score"}, {Outcome::from_vector, "what the explainer takes from the vector"}}) {
+      for (const char* measure : kSpokenOf) {
+        const Correlation found = correlation_of(series_of(points, outcome, measure, false, false), true);
+        const Correlation within = correlation_of(series_of(points, outcome, measure, false, true), true);
+        if (!std::isfinite(found.value)) continue;
+        const bool shown_positive = found.low > 0, shown_negative = found.high < 0;
+        sentences.push_back(fmt::format(
+            "On {}, over {} points of {} pairs of models, self left out, Spearman's correlation of {} with the {} is "
+            "{}{}; within one target and layer {}.",
+            result.task->name, found.points, found.clusters, words, measure_label(measure), shown(found),
+            shown_positive   ? ": more alike explains better"
+            : shown_negative ? ": more alike explains worse"
+                             : ": no relation is shown",
+            shown(within)));
+      }
     }
   }
   if (sentences.empty()) sentences.push_back("There are too few points to say whether similarity predicts the score.");
@@ -289,16 +336,19 @@ std::vector<std::string> similarity_sentences(const MatrixRecipe& recipe,
 
 std::string similarity_csv(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results) {
   const auto number = [](double value) { return std::isfinite(value) ? fmt::format("{}", value) : std::string(); };
-  std::string csv = "task,target,explainer,self,target_layer,explainer_layer,group,metric,value,low,high,n,mapped";
+  std::string csv =
+      "task,target,explainer,self,target_layer,explainer_layer,group,metric,value,low,high,n,less_another_vector,"
+      "mapped";
   for (const std::string& measure : similarity_measures()) csv += "," + measure;
   csv += "\n";
   for (const MatrixTaskResult& result : results) {
     for (const Point& point : points_of(recipe, result)) {
-      csv += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{}", csv_field(result.task->name),
+      csv += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{}", csv_field(result.task->name),
                          csv_field(point.target), csv_field(point.explainer), point.self ? 1 : 0,
                          point.similarity.target_layer, point.similarity.explainer_layer, csv_field(point.group),
                          result.task->metric, number(point.score->value), number(point.score->low),
-                         number(point.score->high), point.score->n, point.similarity.mapped ? 1 : 0);
+                         number(point.score->high), point.score->n, number(point.from_vector),
+                         point.similarity.mapped ? 1 : 0);
       for (const std::string& measure : similarity_measures()) {
         csv += "," + number(measure_of(point.similarity, measure));
       }
