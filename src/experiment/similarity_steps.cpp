@@ -175,9 +175,12 @@ Series series_of(const std::vector<Point>& points, Outcome outcome, const std::s
 
 std::string shown(const Correlation& found) {
   if (!std::isfinite(found.value)) return "–";
-  std::string text = fmt::format("{:+.2f}", found.value);
-  if (std::isfinite(found.low)) text += fmt::format(" ({:+.2f} to {:+.2f})", found.low, found.high);
-  return text;
+  const auto number = [](double value) {
+    const std::string text = fmt::format("{:.2f}", std::abs(value));
+    return text == "0.00" ? text : (value < 0 ? "−" : "+") + text;
+  };
+  if (!std::isfinite(found.low)) return number(found.value);
+  return fmt::format("{} ({} to {})", number(found.value), number(found.low), number(found.high));
 }
 
 Correlation correlation_of(const Series& series, bool ranks) {
