@@ -2,6 +2,7 @@
 
 #include "base/progress.h"
 #include "base/run_record.h"
+#include "experiment/privileged_access.h"
 #include "model/model.h"
 #include "report/row_names.h"
 #include "report/words.h"
@@ -134,6 +135,12 @@ std::vector<Point> points_of(const MatrixRecipe& recipe, const MatrixTaskResult&
       }
     }
   }
+  return points;
+}
+
+// A score of a handful of items says nothing about a layer: such points are in the table of points alone.
+std::vector<Point> with_enough_items(std::vector<Point> points) {
+  std::erase_if(points, [](const Point& point) { return point.score->n < kItemsOfGroup; });
   return points;
 }
 
@@ -288,12 +295,16 @@ void similarity_steps(const MatrixRecipe& recipe, MatrixTarget& found, const fs:
 std::vector<OwnSection> similarity_sections(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results) {
   std::vector<OwnSection> sections;
   for (const MatrixTaskResult& result : results) {
-    const std::vector<Point> points = points_of(recipe, result);
-    if (points.empty()) continue;
+    const std::vector<Point> all = points_of(recipe, result), points = with_enough_items(all);
+    if (all.empty()) continue;
     OwnSection section{"Does similarity predict the score? " + capitalised(result.task->name),
                        "Both models read the same text; states that leave a layer of the target are compared with "
                        "those that leave the explainer's layer at the same share of the depth, before either was "
                        "trained to explain. Intervals: 95%, bootstrap over pairs of models with all their layers."};
+    if (points.size() < all.size()) {
+      section.lead += fmt::format(" {} of {} points have fewer than {} items and are in the table of points alone.",
+                                  all.size() - points.size(), all.size(), kItemsOfGroup);
+    }
     for (const std::string& measure : similarity_measures()) {
       section.scatters.push_back(scatter_of(points, Outcome::score, measure, result.task->metric));
     }
@@ -304,7 +315,7 @@ std::vector<OwnSection> similarity_sections(const MatrixRecipe& recipe, const st
       }
       section.tables.push_back(correlation_table(points, Outcome::from_vector));
     }
-    section.tables.push_back(point_table(points));
+    section.tables.push_back(point_table(all));
     sections.push_back(std::move(section));
   }
   return sections;
@@ -314,7 +325,7 @@ std::vector<std::string> similarity_sentences(const MatrixRecipe& recipe,
                                               const std::vector<MatrixTaskResult>& results) {
   std::vector<std::string> sentences;
   for (const MatrixTaskResult& result : results) {
-    const std::vector<Point> points = points_of(recipe, result);
+    const std::vector<Point> points = with_enough_items(points_of(recipe, result));
     for (const auto& [outcome, words] :
          {std::pair{Outcome::score, "the score"}, {Outcome::from_vector, "what the explainer takes from the vector"}}) {
       for (const char* measure : kSpokenOf) {

@@ -172,7 +172,7 @@ TEST_F(Matrix, EveryExplainerOfEveryTarget) {
   EXPECT_LE(lines, 1 + 2 * 5 * 3);
   EXPECT_TRUE(holds(points, "patching,target,target,1,"));
   EXPECT_TRUE(holds(points, "less_another_vector"));
-  EXPECT_TRUE(holds(markdown, "Correlation of what the explainer takes from the vector"));
+  EXPECT_TRUE(holds(markdown, "have fewer than 30 items and are in the table of points alone"));
   // others of self's size are twin and double: wide is wider, cousin of another class by its recipe
   EXPECT_TRUE(holds(markdown, "(validation loss"));
   EXPECT_FALSE(static_cast<bool>(holds(markdown, "wide (validation loss")));
