@@ -1,7 +1,8 @@
-// What a target gains by explaining itself, over all questions and by kind of question.
+// What a matrix finds out beyond its scores: what a target gains by explaining itself, and what goes with similarity.
 #include "experiment/privileged_access.h"
 
 #include "base/temporary_folder.h"
+#include "experiment/similarity_steps.h"
 
 #include <cmath>
 #include <limits>
@@ -84,6 +85,47 @@ TEST(PrivilegedAccess, IsShownWhereQuestionsAreManyAndItHolds) {
 
   found.explainers = {0};
   EXPECT_TRUE(group_matrices(recipe, privileges(recipe, results)).empty());
+}
+
+// Three explainers of one target and two layers: those that are more alike take more from the vector.
+TEST(SimilarityOfAMatrix, IsSetAgainstTheScoreAndWhatIsTakenFromTheVector) {
+  MatrixRecipe recipe;
+  for (const char* name : {"a", "b", "c", "d"}) recipe.models.push_back({name, {}, "", {}, "small"});
+  MatrixTask task;
+  task.name = task.kind = "patching";
+  task.metric = "content_on_changed";
+  std::vector<MatrixTaskResult> results(1);
+  results[0].task = &task;
+  results[0].targets.resize(1);
+  MatrixTarget& found = results[0].targets[0];
+  found.explainers = {0, 1, 2, 3};
+  found.group_of_layer = {{1, "block=0"}, {3, "block=1"}, {5, "block=2"}};
+  for (const size_t each : found.explainers) {
+    const std::string name = each == 0 ? "self" : recipe.models[each].name;
+    for (const int64_t layer : {1, 3, 5}) {
+      LayerSimilarity similarity;
+      similarity.target_layer = similarity.explainer_layer = layer;
+      similarity.pattern = similarity.cka = 1 - 0.2 * static_cast<double>(each) - 0.01 * static_cast<double>(layer);
+      found.similarity[each].push_back(similarity);
+      const int64_t n = layer == 5 ? 29 : 60;
+      const std::string group = found.group_of_layer.at(layer);
+      found.result.scores.push_back(score(name, group, n, 0.5, 0.5, 0.5));
+      found.result.scores.push_back(score(name, group, n, 0.5 - similarity.pattern / 2, 0.5, 0.5));
+      found.result.scores.back().condition = "zero_vector";
+    }
+  }
+  const std::vector<std::string> sentences = similarity_sentences(recipe, results);
+  // the score is the same everywhere: no correlation; what is taken from the vector is half of the similarity
+  ASSERT_EQ(sentences.size(), 2u);
+  EXPECT_TRUE(holds(sentences[0], "over 6 points of 3 pairs"));
+  EXPECT_TRUE(
+      holds(sentences[0], "what the explainer takes from the vector with the pattern on top exemplars is +1.00"));
+  const std::vector<OwnSection> sections = similarity_sections(recipe, results);
+  ASSERT_EQ(sections.size(), 1u);
+  EXPECT_TRUE(holds(sections[0].lead, "4 of 12 points have fewer than 30 items"));
+  EXPECT_EQ(sections[0].tables.size(), 3u);
+  EXPECT_EQ(sections[0].tables.back().lines.size(), 12u) << "the table of points has them all";
+  EXPECT_TRUE(holds(similarity_csv(recipe, results), ",60,0.495,0,"));
 }
 
 }  // namespace
