@@ -16,8 +16,8 @@ struct Group {
   std::string name, label;  // "token_type=subject final", "token type subject final"
 };
 
-// Of those that the task's pages list, the ones with enough items that self was asked.
-std::vector<Group> groups_of(const ScoreTable& table, const std::string& metric) {
+// Of those that the task's pages list, the ones with enough items that self was asked; `small` counts the others.
+std::vector<Group> groups_of(const ScoreTable& table, const std::string& metric, int64_t& small) {
   std::vector<GroupAttribute> attributes = table.words().listed_by;
   attributes.push_back(table.words().drawn_by);
   std::vector<Group> groups;
@@ -26,7 +26,11 @@ std::vector<Group> groups_of(const ScoreTable& table, const std::string& metric)
     for (const std::string& value : table.groups(attribute.name)) {
       const std::string name = attribute.name + "=" + value;
       const Score* self = table.find("self", "trained", metric, name);
-      if (self && self->n >= kItemsOfGroup) groups.push_back({name, attribute.title + " " + value});
+      if (!self || self->n < kItemsOfGroup) {
+        ++small;
+        continue;
+      }
+      groups.push_back({name, attribute.title + " " + value});
     }
   }
   return groups;
@@ -38,19 +42,6 @@ std::optional<ScoreTable> table_of(const Privilege& each) {
   return ScoreTable(each.found->result.scores, subjects.front());
 }
 
-// The best control of self and the best floor, over all questions.
-std::vector<RowName> best_others(const ScoreTable& table, const std::string& metric) {
-  std::vector<RowName> best;
-  for (const RowKind kind : {RowKind::ablation, RowKind::floor}) {
-    std::vector<RowName> rows;
-    for (const RowName& row : table.rows()) {
-      if (row.kind == kind && (row.explainer == "self" || kind == RowKind::floor)) rows.push_back(row);
-    }
-    if (const RowName* row = best_row(table, rows, metric)) best.push_back(*row);
-  }
-  return best;
-}
-
 }  // namespace
 
 std::vector<MatrixTable> group_matrices(const MatrixRecipe& recipe, const std::vector<Privilege>& all) {
@@ -59,13 +50,17 @@ std::vector<MatrixTable> group_matrices(const MatrixRecipe& recipe, const std::v
     const std::optional<ScoreTable> table = table_of(each);
     if (!table || each.found->explainers.size() < 2) continue;
     const std::string& metric = each.task->metric;
-    const std::vector<RowName> controls = best_others(*table, metric);
+    std::vector<RowName> controls;
+    for (const RowKind kind : {RowKind::ablation, RowKind::floor}) {
+      if (const auto best = best_of_kind(*table, metric, kind)) controls.push_back(*best);
+    }
     MatrixTable matrix;
     matrix.title = fmt::format("{}, {}: {}", capitalised(each.task->name), each.target, metric_label(metric));
     matrix.corner = "kind of question \\ explainer";
     for (const size_t explainer : each.found->explainers) matrix.columns.push_back(recipe.model(explainer).name);
     for (const RowName& row : controls) matrix.columns.push_back(row.label);
-    for (const Group& group : groups_of(*table, metric)) {
+    int64_t small = 0;
+    for (const Group& group : groups_of(*table, metric, small)) {
       MatrixTable::Line line{"", {}};
       const auto add = [&](const Score* score) { line.cells.push_back(score ? cell_of(*score) : MatrixCell()); };
       for (const size_t explainer : each.found->explainers) {
@@ -76,9 +71,10 @@ std::vector<MatrixTable> group_matrices(const MatrixRecipe& recipe, const std::v
       matrix.lines.push_back(std::move(line));
     }
     matrix.note = fmt::format(
-        "Groups of {} items or more. Below a score, the difference to self with the p of a paired permutation test of "
+        "Groups of {} items or more; {} smaller ones are left out. Below a score, the difference to self with the p of "
+        "a paired permutation test of "
         "that cell alone. The last columns: the best of self's controls and the best floor over all questions.",
-        kItemsOfGroup);
+        kItemsOfGroup, small);
     if (!matrix.lines.empty()) matrices.push_back(std::move(matrix));
   }
   return matrices;
@@ -92,7 +88,8 @@ std::vector<std::string> group_sentences(const std::vector<Privilege>& all) {
     std::vector<const Score*> scores;
     std::vector<std::string> labels;
     std::vector<double> p;
-    for (const Group& group : groups_of(*table, each.task->metric)) {
+    int64_t small = 0;  // said below the matrix
+    for (const Group& group : groups_of(*table, each.task->metric, small)) {
       const Score* other = table->find(each.other, "trained", each.task->metric, group.name);
       if (!other) continue;
       scores.push_back(other);

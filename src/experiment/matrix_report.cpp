@@ -52,6 +52,15 @@ std::string row_of(const MatrixRecipe& recipe, const MatrixTarget& found, size_t
   return explainer == found.target ? "self" : recipe.model(explainer).name;
 }
 
+std::optional<RowName> best_of_kind(const ScoreTable& table, const std::string& metric, RowKind kind) {
+  std::vector<RowName> rows;
+  for (const RowName& row : table.rows()) {
+    if (row.kind == kind && (row.explainer == "self" || kind != RowKind::ablation)) rows.push_back(row);
+  }
+  const RowName* best = best_row(table, rows, metric);
+  return best ? std::optional(*best) : std::nullopt;
+}
+
 namespace {
 
 // The best row of a kind, with its name; nothing where none was asked.
@@ -59,12 +68,7 @@ MatrixCell best_cell(const MatrixTarget& found, const std::string& metric, RowKi
   const std::vector<Subject> subjects = subjects_of(found.result.scores);
   if (subjects.empty()) return {};
   const ScoreTable table(found.result.scores, subjects.front());
-  std::vector<RowName> rows;
-  for (const RowName& row : table.rows()) {
-    // controls: those of self
-    if (row.kind == kind && (row.explainer == "self" || kind != RowKind::ablation)) rows.push_back(row);
-  }
-  const RowName* best = best_row(table, rows, metric);
+  const std::optional<RowName> best = best_of_kind(table, metric, kind);
   if (!best) return {};
   MatrixCell cell = cell_of(*table.find(*best, metric));
   cell.words = best->label;

@@ -3,6 +3,7 @@
 
 #include "experiment/matrix.h"
 #include "experiment/task_report.h"
+#include "report/table.h"
 
 #include <map>
 #include <optional>
@@ -45,6 +46,9 @@ struct TransferPart {
 TransferPart transfer_part(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results);
 
 MatrixCell cell_of(const Score& score);
+// Over all questions the best floor, or of the controls (RowKind::ablation) the best one of self. None if none was
+// asked.
+std::optional<RowName> best_of_kind(const ScoreTable& table, const std::string& metric, RowKind kind);
 // What the scores call an explainer of a target: "self", or its name.
 std::string row_of(const MatrixRecipe& recipe, const MatrixTarget& found, size_t explainer);
 

@@ -3,6 +3,7 @@
 #include "base/progress.h"
 #include "base/run_record.h"
 #include "experiment/privileged_access.h"
+#include "experiment/vector_use.h"
 #include "model/model.h"
 #include "report/row_names.h"
 #include "report/words.h"
@@ -104,17 +105,6 @@ bool any_from_vector(const std::vector<Point>& points) {
                      [](const Point& point) { return !point.self && std::isfinite(point.from_vector); });
 }
 
-// Of the rows of one explainer with other vectors the best score of a group; NaN: there is none.
-double best_control(const MatrixTarget& found, const Score& like) {
-  double best = kNoFigure;
-  for (const Score& score : found.result.scores) {
-    if (score.explainer != like.explainer || score.metric != like.metric || score.group != like.group) continue;
-    const bool control = row_name(score.explainer, score.condition, score.task).kind == RowKind::ablation;
-    if (control && !score.condition.starts_with("layer_")) best = std::fmax(best, score.value);
-  }
-  return best;
-}
-
 std::vector<Point> points_of(const MatrixRecipe& recipe, const MatrixTaskResult& result) {
   std::vector<Point> points;
   for (const MatrixTarget& found : result.targets) {
@@ -129,8 +119,9 @@ std::vector<Point> points_of(const MatrixRecipe& recipe, const MatrixTaskResult&
               score.group != group->second || !std::isfinite(score.value)) {
             continue;
           }
+          const Score* control = best_control(found.result.scores, score);
           points.push_back({recipe.model(found.target).name, recipe.model(place).name, group->second, self, layer,
-                            &score, score.value - best_control(found, score)});
+                            &score, control ? score.value - control->value : kNoFigure});
         }
       }
     }

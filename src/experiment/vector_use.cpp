@@ -12,6 +12,17 @@
 
 namespace introspect {
 
+const Score* best_control(const std::vector<Score>& scores, const Score& own) {
+  const Score* best = nullptr;
+  for (const Score& score : scores) {
+    if (score.explainer != own.explainer || score.metric != own.metric || score.group != own.group) continue;
+    if (row_name(score.explainer, score.condition, score.task).kind != RowKind::ablation) continue;
+    if (score.condition.starts_with("layer_") || !std::isfinite(score.value)) continue;
+    if (!best || score.value > best->value) best = &score;
+  }
+  return best;
+}
+
 std::vector<VectorUse> vector_uses(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results) {
   std::vector<VectorUse> uses;
   for (const MatrixTaskResult& result : results) {
@@ -21,15 +32,9 @@ std::vector<VectorUse> vector_uses(const MatrixRecipe& recipe, const std::vector
     for (const MatrixTarget& found : result.targets) {
       for (const size_t each : found.explainers) {
         const std::string name = row_of(recipe, found, each);
-        const Score* best = nullptr;
-        for (const Score& score : found.result.scores) {
-          const RowName row = row_name(score.explainer, score.condition, result.task->kind);
-          if (row.kind != RowKind::ablation || score.explainer != name || score.metric != metric) continue;
-          if (score.group != "all" || score.condition.starts_with("layer_") || !std::isfinite(score.value)) continue;
-          if (!best || score.value > best->value) best = &score;
-        }
         const Score* own = find_score(found.result.scores, name, "trained", metric);
-        if (!best || !own) continue;
+        const Score* best = own ? best_control(found.result.scores, *own) : nullptr;
+        if (!best) continue;
         const auto less = paired_difference(found.result, metric, name, "trained", best->condition);
         if (!less) continue;
         uses.push_back({result.task->name, recipe.model(found.target).name, recipe.model(each).name,

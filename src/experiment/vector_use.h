@@ -16,6 +16,9 @@ struct VectorUse {
   Difference less{};  // own minus best
   double p_holm = 1;  // corrected for all of them
 };
+// Of an explainer's rows with other vectors the best score of the metric and group of `own`; null: there is none.
+const Score* best_control(const std::vector<Score>& scores, const Score& own);
+
 std::vector<VectorUse> vector_uses(const MatrixRecipe& recipe, const std::vector<MatrixTaskResult>& results);
 NamedTable vector_use_table(const std::vector<VectorUse>& uses);
 std::string vector_use_sentence(const std::vector<VectorUse>& uses);

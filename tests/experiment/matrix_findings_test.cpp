@@ -1,7 +1,6 @@
 // What a matrix finds out beyond its scores: what a target gains by explaining itself, and what goes with similarity.
-#include "experiment/privileged_access.h"
-
 #include "base/temporary_folder.h"
+#include "experiment/privileged_access.h"
 #include "experiment/similarity_steps.h"
 
 #include <cmath>
@@ -35,17 +34,23 @@ Score score(const std::string& explainer, const std::string& group, int64_t n, d
   return made;
 }
 
+// A task of patching with one target.
+std::vector<MatrixTaskResult> one_target(MatrixTask& task) {
+  task.name = task.kind = "patching";
+  task.metric = "content_on_changed";
+  std::vector<MatrixTaskResult> results(1);
+  results[0].task = &task;
+  results[0].targets.resize(1);
+  return results;
+}
+
 TEST(PrivilegedAccess, IsShownWhereQuestionsAreManyAndItHolds) {
   MatrixRecipe recipe;
   for (const char* name : {"a", "b", "large"}) {
     recipe.models.push_back({name, {}, "", {}, std::string(name) == "large" ? "large" : "small"});
   }
   MatrixTask task;
-  task.name = task.kind = "patching";
-  task.metric = "content_on_changed";
-  std::vector<MatrixTaskResult> results(1);
-  results[0].task = &task;
-  results[0].targets.resize(1);
+  std::vector<MatrixTaskResult> results = one_target(task);
   MatrixTarget& found = results[0].targets[0];
   found.explainers = {0, 1, 2};
   found.result.validation_loss = {{"self", 0.1}, {"b", 0.2}, {"large", 0.1}};
@@ -73,6 +78,7 @@ TEST(PrivilegedAccess, IsShownWhereQuestionsAreManyAndItHolds) {
   for (const MatrixTable::Line& line : matrices[0].lines) lines.push_back(line.label);
   EXPECT_EQ(lines,
             (std::vector<std::string>{"token type : (n 80)", "token type last (n 100)", "layer block 0 (n 90)"}));
+  EXPECT_TRUE(holds(matrices[0].note, "1 smaller ones are left out"));
   EXPECT_TRUE(matrices[0].lines[0].cells[0].self);
   EXPECT_DOUBLE_EQ(matrices[0].lines[2].cells[1].difference, 0.2);
 
@@ -92,11 +98,7 @@ TEST(SimilarityOfAMatrix, IsSetAgainstTheScoreAndWhatIsTakenFromTheVector) {
   MatrixRecipe recipe;
   for (const char* name : {"a", "b", "c", "d"}) recipe.models.push_back({name, {}, "", {}, "small"});
   MatrixTask task;
-  task.name = task.kind = "patching";
-  task.metric = "content_on_changed";
-  std::vector<MatrixTaskResult> results(1);
-  results[0].task = &task;
-  results[0].targets.resize(1);
+  std::vector<MatrixTaskResult> results = one_target(task);
   MatrixTarget& found = results[0].targets[0];
   found.explainers = {0, 1, 2, 3};
   found.group_of_layer = {{1, "block=0"}, {3, "block=1"}, {5, "block=2"}};
