@@ -117,12 +117,27 @@ std::string target_name(const Dataset& dataset) {
 
 // Index of the row the others are compared with; rows.size() if there is none.
 size_t self_row(const std::vector<Row>& rows) {
-  const auto found = std::find_if(rows.begin(), rows.end(),
-                                  [](const Row& row) { return row.explainer == "self" && row.condition == "trained"; });
-  return static_cast<size_t>(found - rows.begin());
+  const Row* self = find_row(rows, "self", "trained");
+  return self ? static_cast<size_t>(self - rows.data()) : rows.size();
 }
 
 }  // namespace
+
+const Row* find_row(const std::vector<Row>& rows, const std::string& explainer, const std::string& condition) {
+  const auto found = std::find_if(rows.begin(), rows.end(), [&](const Row& row) {
+    return row.explainer == explainer && row.condition == condition;
+  });
+  return found == rows.end() ? nullptr : &*found;
+}
+
+void add_seed(std::vector<Row>& rows, const std::string& explainer, const std::string& condition,
+              std::vector<Answer> answers) {
+  if (const Row* found = find_row(rows, explainer, condition)) {
+    rows[static_cast<size_t>(found - rows.data())].seeds.push_back(std::move(answers));
+  } else {
+    rows.push_back({explainer, condition, {std::move(answers)}});
+  }
+}
 
 std::vector<ItemScore> score_answers(const std::vector<const Example*>& examples, const std::vector<Answer>& answers,
                                      const FeatureScorer* features) {

@@ -18,6 +18,12 @@ struct Row {
   std::vector<std::vector<Answer>> seeds;
 };
 
+// The row of this name; null if there is none.
+const Row* find_row(const std::vector<Row>& rows, const std::string& explainer, const std::string& condition);
+// The answers of one more seed of the row of this name, which is appended if there is none.
+void add_seed(std::vector<Row>& rows, const std::string& explainer, const std::string& condition,
+              std::vector<Answer> answers);
+
 struct ScoreOptions {
   StatisticsOptions statistics;
   Split split = Split::test;

@@ -5,25 +5,11 @@
 #include "evaluate/lenient.h"
 #include "experiment/answer_jobs.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 
 namespace introspect {
 
 namespace {
-
-void add_answers(std::vector<Row>& rows, const std::string& explainer, const std::string& condition,
-                 std::vector<Answer> answers) {
-  const auto found = std::find_if(rows.begin(), rows.end(), [&](const Row& row) {
-    return row.explainer == explainer && row.condition == condition;
-  });
-  if (found != rows.end()) {
-    found->seeds.push_back(std::move(answers));
-  } else {
-    rows.push_back({explainer, condition, {std::move(answers)}});
-  }
-}
 
 // The nearest neighbours among what each variant learnt, and the true answers.
 std::vector<Row> feature_floors(const Recipe& recipe, const Dataset& dataset) {
@@ -62,7 +48,7 @@ std::vector<Row> collect_rows(const Recipe& recipe, const std::vector<AnswerJob>
       selfie.push_back(std::move(answers));
       continue;
     }
-    add_answers(rows, job.explainer, job.condition, answers);
+    add_seed(rows, job.explainer, job.condition, answers);
     if (job.untrained && !job.simulation && recipe.kind == "ablation") {
       rows.push_back({job.explainer, job.condition + "_lenient", {read_leniently(dataset, answers)}});
     }

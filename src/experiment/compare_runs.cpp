@@ -37,12 +37,7 @@ std::vector<Row> rows_of(const FoundRun& run) {
     std::smatch match;
     const std::string name = folder.filename().string();
     if (!std::regex_match(name, match, kName) || !fs::exists(folder / "answers.jsonl")) continue;
-    std::vector<Answer> said = load_answers(folder / "answers.jsonl");
-    if (!rows.empty() && rows.back().explainer == match[1] && rows.back().condition == match[2]) {
-      rows.back().seeds.push_back(std::move(said));
-    } else {
-      rows.push_back({match[1], match[2], {std::move(said)}});
-    }
+    add_seed(rows, match[1], match[2], load_answers(folder / "answers.jsonl"));
   }
   return rows;
 }
@@ -54,13 +49,9 @@ struct Change {
 // By the answers of both; empty where one of them has none, or the metric needs more than the words.
 std::optional<Change> paired(const Dataset& dataset, const std::vector<Row>& first, const std::vector<Row>& second,
                              const RowName& name, const std::string& metric) {
-  const auto row_of = [&](const std::vector<Row>& rows) {
-    return std::find_if(rows.begin(), rows.end(), [&](const Row& row) {
-      return row.explainer == name.explainer && row.condition == name.condition;
-    });
-  };
-  const auto a = row_of(first), b = row_of(second);
-  if (a == first.end() || b == second.end()) return {};
+  const Row* a = find_row(first, name.explainer, name.condition);
+  const Row* b = find_row(second, name.explainer, name.condition);
+  if (!a || !b) return {};
   for (const Comparison& each : compare_rows(dataset, {{"first", "", a->seeds}, {"second", "", b->seeds}}, {})) {
     if (each.metric != metric) continue;
     const double sign = each.first_explainer == "second" ? 1 : -1;

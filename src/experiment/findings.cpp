@@ -7,7 +7,6 @@
 #include "report/table.h"
 #include "report/words.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include <fmt/format.h>
@@ -15,10 +14,7 @@
 namespace introspect {
 
 const Row* FoundIn::row(const std::string& explainer, const std::string& condition) const {
-  const auto found = std::find_if(result.rows.begin(), result.rows.end(), [&](const Row& each) {
-    return each.explainer == explainer && each.condition == condition;
-  });
-  return found == result.rows.end() ? nullptr : &*found;
+  return find_row(result.rows, explainer, condition);
 }
 
 const Score* FoundIn::score(const std::string& explainer, const std::string& condition,
@@ -66,15 +62,7 @@ std::vector<Row> ask_further(const FoundIn& run, const Dataset& like, const std:
   answer_side_by_side(asked, folder / "dataset", folder, run.workers);
   std::vector<Row> rows;
   for (const AnswerJob& job : asked) {
-    std::vector<Answer> answers = load_answers(answer_folder(folder, job) / "answers.jsonl");
-    const auto found = std::find_if(rows.begin(), rows.end(), [&](const Row& row) {
-      return row.explainer == job.explainer && row.condition == job.condition;
-    });
-    if (found != rows.end()) {
-      found->seeds.push_back(std::move(answers));
-    } else {
-      rows.push_back({job.explainer, job.condition, {std::move(answers)}});
-    }
+    add_seed(rows, job.explainer, job.condition, load_answers(answer_folder(folder, job) / "answers.jsonl"));
   }
   return rows;
 }

@@ -149,13 +149,11 @@ void add_series(const FoundIn& run, const Series& series, Finding& finding) {
                       {"taught wrongly: the truth", "explainer", {}},
                       {"taught wrongly: repeats it", "floor", {}}}};
   for (const Level& level : series.levels) {
-    const auto found = std::find_if(rows.begin(), rows.end(), [&](const Row& row) {
-      return row.explainer == series.explainer && row.condition == level.condition;
-    });
+    const Row* taught_row = find_row(rows, series.explainer, level.condition);
     const Row* test = run.row(series.explainer, level.condition);
-    if (found == rows.end() || !test) continue;
-    says_wrong.push_back(row_counts(taught, *found));
-    says_truth.push_back(row_counts(truth, *found));
+    if (!taught_row || !test) continue;
+    says_wrong.push_back(row_counts(taught, *taught_row));
+    says_truth.push_back(row_counts(truth, *taught_row));
     shares.push_back(level.share);
     excess.push_back(value_of(exact, says_wrong.back()) - value_of(exact, says_truth.back()));
     const Estimate repeats = estimate(says_wrong.back(), {})[static_cast<size_t>(exact)],

@@ -24,13 +24,6 @@ struct Pair {
   std::vector<Counts> own, as_it_is, mapped;  // mapped: none if it was not asked so
 };
 
-const Row* find_row(const TaskResult& result, const std::string& explainer, const std::string& condition) {
-  const auto found = std::find_if(result.rows.begin(), result.rows.end(), [&](const Row& row) {
-    return row.explainer == explainer && row.condition == condition;
-  });
-  return found == result.rows.end() ? nullptr : &*found;
-}
-
 // Over the clusters of all targets.
 class Sums {
  public:
@@ -62,15 +55,15 @@ std::vector<Pair> pairs_of(const MatrixRecipe& recipe, const MatrixTaskResult& r
   std::vector<Pair> pairs;
   for (size_t asked = 0; asked < result.targets.size(); ++asked) {
     const TaskResult& answered = result.targets[asked].result;
-    const Row* own = find_row(answered, "self", "trained");
+    const Row* own = find_row(answered.rows, "self", "trained");
     if (!own) continue;
     const std::vector<Counts> own_sums = sums.of(answered, *own);
     for (size_t learnt = 0; learnt < result.targets.size(); ++learnt) {
       const std::string& name = recipe.model(result.targets[learnt].target).name;
-      const Row* as_it_is = learnt == asked ? nullptr : find_row(answered, name, kAsked);
+      const Row* as_it_is = learnt == asked ? nullptr : find_row(answered.rows, name, kAsked);
       if (!as_it_is) continue;
       Pair pair{std::max(asked, learnt) - std::min(asked, learnt), own_sums, sums.of(answered, *as_it_is), {}};
-      if (const Row* mapped = find_row(answered, name, kAskedMapped)) pair.mapped = sums.of(answered, *mapped);
+      if (const Row* mapped = find_row(answered.rows, name, kAskedMapped)) pair.mapped = sums.of(answered, *mapped);
       pairs.push_back(std::move(pair));
     }
   }
