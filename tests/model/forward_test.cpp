@@ -24,12 +24,22 @@ class ForwardTest : public testing::TestWithParam<std::string> {
 
 class EveryFamilyTest : public ForwardTest {};
 
+// The same weights in double precision.
+Model in_float64(const Model& model) {
+  Model wide = clone_model(model);
+  for (auto& [name, tensor] : parameters(wide)) tensor.set_data(tensor.to(at::kDouble));
+  return wide;
+}
+
+// In fp32 up to rounding, which depends on the processor's matrix product and which this Mamba enlarges to 2e-4; in
+// double precision nothing is left of it.
 TEST_P(EveryFamilyTest, PackedEqualsAlone) {
-  const at::Tensor together = forward(model_, input_).logits;
+  const Model wide = in_float64(model_);
+  const at::Tensor together = forward(model_, input_).logits, together_wide = forward(wide, input_).logits;
   for (size_t s = 0; s < sequences_.size(); ++s) {
-    EXPECT_LT(
-        difference(together.slice(0, input_.starts[s], input_.starts[s + 1]), test::run_logits(model_, sequences_[s])),
-        1e-4);
+    const int64_t begin = input_.starts[s], end = input_.starts[s + 1];
+    EXPECT_LT(difference(together.slice(0, begin, end), test::run_logits(model_, sequences_[s])), 5e-4);
+    EXPECT_LT(difference(together_wide.slice(0, begin, end), test::run_logits(wide, sequences_[s])), 1e-9);
   }
 }
 
@@ -144,12 +154,10 @@ TEST_P(EveryFamilyTest, GradientsReachEveryWeight) {
 }
 
 TEST_P(EveryFamilyTest, Float64IsTheSameModel) {
-  Model wide = clone_model(model_);
-  for (auto& [name, tensor] : parameters(wide)) tensor.set_data(tensor.to(at::kDouble));
-  const at::Tensor expected = forward(wide, input_).logits;
+  const at::Tensor expected = forward(in_float64(model_), input_).logits;
   EXPECT_EQ(expected.scalar_type(), at::kDouble);
   const double largest = expected.abs().max().item<double>();
-  EXPECT_LT(difference(forward(model_, input_).logits, expected), std::max(1e-4, 3e-5 * largest));
+  EXPECT_LT(difference(forward(model_, input_).logits, expected), std::max(1e-4, 1e-4 * largest));
 }
 
 INSTANTIATE_TEST_SUITE_P(Attention, ForwardTest, testing::ValuesIn(test::attention_families()),
